@@ -1,0 +1,20 @@
+"""Capture -> BlockGraph: what is there, and how it hangs together. Only this package knows networkx."""
+
+from bitmapmig.graph.drivers import NOT_FILTERS
+from bitmapmig.graph.model import BlockGraph
+from bitmapmig.graph.read import read
+from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, StoredBitmap, Walk
+
+__all__ = [
+    "NOT_FILTERS",
+    "Backend",
+    "Bitmap",
+    "BlockGraph",
+    "Edge",
+    "Export",
+    "Job",
+    "Node",
+    "StoredBitmap",
+    "Walk",
+    "read",
+]

@@ -1,0 +1,6 @@
+"""Situation and findings -> the plan document, with the map, its commands and what they leave set."""
+
+from bitmapmig.plans.build import build
+from bitmapmig.plans.document import Plan, Refused, dump, load
+
+__all__ = ["Plan", "Refused", "build", "dump", "load"]

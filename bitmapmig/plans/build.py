@@ -1,0 +1,143 @@
+"""Situation and findings -> the plan document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bitmapmig import codes
+from bitmapmig.diagnostics import Diagnostic, Severity, Where, order
+from bitmapmig.plans.document import Commands, Fate, Identity, Mapping, Plan, PlannedBitmap, Transform
+from bitmapmig.plans.fingerprint import fingerprint
+from bitmapmig.plans.mapping import Maps, commands, maps, residue
+from bitmapmig.validate import assumptions, by_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bitmapmig.diagnostics import Side
+    from bitmapmig.pair import Pair
+    from bitmapmig.plans.document import Command
+    from bitmapmig.policy import Decision
+    from bitmapmig.validate import End, Situation
+
+
+def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
+    """The plan, refused where a finding refuses that the policy does not accept.
+
+    What the map would need from a QEMU that does not have it, is found here (BM521, BM522, BM601).
+    """
+    taken = set(situation.policy.accept) & set(codes.ACCEPTABLE)
+    accepted = tuple(one for one in found if one.severity is Severity.REFUSAL and one.code in taken)
+    refusals = [one for one in found if one.severity is Severity.REFUSAL and one not in accepted]
+    made = maps(situation)
+    to_send = commands(situation, made)
+    refusals += _unsupported(situation, made, to_send)
+    refused = bool(refusals)
+    if refused:
+        to_send = {"source": (), "destination": ()}
+    return Plan(
+        verdict="refused" if refused else "planned",
+        guarantee=not refused and not accepted,
+        provisional=situation.provisional,
+        resolve=situation.policy.resolve or "explicit",
+        source=_identity(situation.source),
+        destination=_identity(situation.destination),
+        bitmaps=_bitmaps(situation, made, refusals),
+        block_bitmap_mapping=Mapping(source=None, destination=None)
+        if refused
+        else Mapping(source=made.source, destination=made.destination),
+        commands=Commands(destination=to_send["destination"], source=to_send["source"]),
+        residue=() if refused else residue(situation, made),
+        refusals=tuple(sorted(refusals, key=order)),
+        advice=tuple(one for one in found if one.severity is Severity.ADVICE),
+        accepted=accepted,
+        assumed_from_version=assumptions(situation) if situation.decisions else (),
+    )
+
+
+def _identity(end: End) -> Identity:
+    state = end.state
+    return Identity(
+        endpoint=state.endpoint,
+        uuid=state.uuid,
+        name=state.name,
+        qemu_version=state.version_text,
+        machine_type=state.machine_type,
+        fingerprint=fingerprint(end.graph),
+    )
+
+
+def _unsupported(situation: Situation, made: Maps, to_send: dict[Side, tuple[Command, ...]]) -> Iterator[Diagnostic]:
+    """What the very QEMU that a command is meant for does not take."""
+    for end, entries in ((situation.destination, made.destination), (situation.source, made.source)):
+        schema = end.state.schema
+        if schema is None or entries is None:
+            continue
+        if "dirty-bitmaps" not in schema.values("migrate-set-capabilities", "capabilities", "capability"):
+            continue  # BM520 says all there is to say
+        where = Where(side=end.side)
+        mapping = ("migrate-set-parameters", "block-bitmap-mapping")
+        if not schema.has(*mapping):
+            why = "nothing goes where it is planned to"
+            yield codes.MAPPING_UNSUPPORTED.at(where, side=end.side, reason=why)
+            continue
+        changed = [one for one in situation.pairs if one.transform is not None] if end.side == "source" else []
+        if changed and not schema.has(*mapping, "bitmaps", "transform", "persistent"):
+            for one in changed:
+                yield codes.TRANSFORM_UNSUPPORTED.at(
+                    one.where, side=end.side, bitmap=one.bitmap.name, node=one.source.name
+                )
+            continue
+        for command in to_send[end.side]:
+            for problem in schema.problems(command.model_dump(mode="json"))[:1]:
+                yield codes.COMMAND_UNKNOWN_TO_QEMU.at(where, side=end.side, command=command.execute, reason=problem)
+
+
+def _bitmaps(situation: Situation, made: Maps, refusals: Sequence[Diagnostic]) -> tuple[PlannedBitmap, ...]:
+    pairs = {(one.source.name, one.bitmap.name): one for one in situation.pairs}
+    refused = {(one.where.side, one.where.node, one.where.bitmap) for one in refusals if one.where.node}
+    aliases = {} if refusals else made.aliases
+    found = []
+    for decision in situation.decisions:
+        place = decision.resolved.node.name, decision.resolved.bitmap.name
+        one = pairs.get(place)
+        places = {("source", place[0], place[1]), ("source", place[0], None)}
+        if one:
+            places |= {("destination", one.destination.name, one.name), ("destination", one.destination.name, None)}
+        fate = _fate(situation, decision, refused=not refused.isdisjoint(places))
+        found.append(_bitmap(decision, one, fate, aliases.get(place)))
+    return tuple(found)
+
+
+def _fate(situation: Situation, decision: Decision, *, refused: bool) -> Fate:
+    """What becomes of a bitmap; in a refused plan `migrate` is what would become of it but for the others."""
+    if decision.action == "refused" or refused:
+        return "refused"
+    if decision.action == "migrate":
+        return "migrate"
+    return "by-storage" if by_storage(situation, decision) else "left-behind"
+
+
+def _bitmap(decision: Decision, one: Pair | None, fate: Fate, aliases: tuple[str, str] | None) -> PlannedBitmap:
+    node, bitmap, address = decision.resolved.node, decision.resolved.bitmap, decision.resolved.address
+    return PlannedBitmap(
+        node=node.name,
+        bitmap=bitmap.name,
+        address=address.name if address else None,
+        address_kind=address.kind if address else None,
+        rule=address.rule if address else None,
+        fate=fate,
+        by=decision.by,
+        destination_node=one.destination.name if one else None,
+        destination_bitmap=one.name if one else None,
+        node_alias=aliases[0] if aliases else None,
+        bitmap_alias=aliases[1] if aliases else None,
+        transform=Transform(persistent=one.transform) if one and one.transform is not None else None,
+        granularity=bitmap.granularity,
+        virtual_size=node.virtual_size,
+        dirty_bytes=bitmap.count,
+        recording=bitmap.recording,
+        busy=bitmap.busy,
+        persistent=bitmap.persistent,
+        inconsistent=bitmap.inconsistent,
+    )

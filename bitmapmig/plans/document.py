@@ -1,0 +1,177 @@
+"""What was found -> the plan document: the validated map with the commands that set it, or the refusal.
+
+A refused plan has the same shape as an accepted one, without map and commands. Everything in it is sorted, and the same
+input gives the same bytes. Sources: QAPI `BitmapMigrationNodeAlias`, QEMU's `construct_alias_map`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bitmapmig.diagnostics import BitmapmigError, Diagnostic
+
+Fate: TypeAlias = Literal["migrate", "by-storage", "left-behind", "refused"]
+
+
+class Document(BaseModel):
+    """A part of the plan document: frozen, unknown members refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QapiDocument(BaseModel):
+    """A part that QEMU reads: QAPI's spelling, absent members left out."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda member: member.replace("_", "-"),
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class Transform(QapiDocument):
+    """QAPI `BitmapMigrationBitmapAliasTransform`."""
+
+    persistent: bool
+
+
+class BitmapAlias(QapiDocument):
+    """QAPI `BitmapMigrationBitmapAlias`."""
+
+    name: str
+    alias: str
+    transform: Transform | None = Field(default=None, exclude_if=lambda transform: transform is None)
+
+
+class NodeAlias(QapiDocument):
+    """QAPI `BitmapMigrationNodeAlias`."""
+
+    node_name: str
+    alias: str
+    bitmaps: tuple[BitmapAlias, ...]
+
+
+class Command(Document):
+    """A QMP command, ready to be sent."""
+
+    execute: str
+    arguments: dict[str, Any]
+
+
+class Identity(Document):
+    """Which QEMU a plan was made for; `fingerprint` is over what the plan depends on (see `plans.fingerprint`)."""
+
+    endpoint: str
+    uuid: str | None
+    name: str | None
+    qemu_version: str
+    machine_type: str | None
+    fingerprint: str
+
+
+class PlannedBitmap(Document):
+    """One named bitmap of the source and what becomes of it; sizes in bytes.
+
+    `fate` is `migrate` (in the migration stream), `by-storage` (in the image that both sides share), `left-behind`
+    (`by` names the policy entry) or `refused`; in a refused plan `migrate` says that nothing is wrong with this one.
+    `node_alias` and `bitmap_alias` are its names in the stream.
+    """
+
+    node: str
+    bitmap: str
+    address: str | None
+    address_kind: Literal["node-name", "device", "qdev"] | None
+    rule: str | None
+    fate: Fate
+    by: str
+    destination_node: str | None = None
+    destination_bitmap: str | None = None
+    node_alias: str | None = None
+    bitmap_alias: str | None = None
+    transform: Transform | None = None
+    granularity: int
+    virtual_size: int | None
+    dirty_bytes: int
+    recording: bool
+    busy: bool
+    persistent: bool
+    inconsistent: bool
+
+
+class Residue(Document):
+    """What stays set on one side after the migration, and the commands that make it harmless."""
+
+    side: Literal["source", "destination"]
+    what: Literal["block-bitmap-mapping", "dirty-bitmaps"]
+    message: str
+    commands: tuple[Command, ...]
+
+
+class Mapping(Document):
+    """The map of each side; None where none is set there."""
+
+    source: tuple[NodeAlias, ...] | None
+    destination: tuple[NodeAlias, ...] | None
+
+
+class Commands(Document):
+    """The QMP commands of each side, in order; the destination's come first."""
+
+    destination: tuple[Command, ...]
+    source: tuple[Command, ...]
+
+
+class Plan(Document):
+    """The plan document, or the refusal: what `bitmapmig plan` emits and `apply` will take.
+
+    `guarantee` is False where findings were accepted by the policy; `provisional` where the destination does not wait.
+    """
+
+    format_version: Literal[1] = 1
+    verdict: Literal["planned", "refused"]
+    guarantee: bool
+    provisional: bool
+    resolve: Literal["explicit", "qemu", "root-only", "guest-device"]
+    source: Identity
+    destination: Identity
+    bitmaps: tuple[PlannedBitmap, ...]
+    block_bitmap_mapping: Mapping
+    commands: Commands
+    residue: tuple[Residue, ...]
+    refusals: tuple[Diagnostic, ...]
+    advice: tuple[Diagnostic, ...]
+    accepted: tuple[Diagnostic, ...]
+    assumed_from_version: tuple[str, ...]
+
+
+class Refused(BitmapmigError):  # noqa: N818  a refusal is an answer, not an error
+    """No plan is possible: `plan` is the refusal, with every finding of every stage."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Carry the refused plan; the text of the exception is its refusals, a line each."""
+        super().__init__(*plan.refusals)
+        self.plan = plan
+
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def dump(plan: Plan) -> bytes:
+    """The plan as its document: indented JSON, ASCII only, ending with a newline."""
+    text = plan.model_dump_json(indent=2)
+    if not text.isascii():
+        # beyond ASCII there is only what stands in strings, where an escape means the same
+        text = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return (text + "\n").encode()
+
+
+def load(raw: bytes) -> Plan:
+    """The plan in a document. Raises `pydantic.ValidationError` where it is none."""
+    return Plan.model_validate_json(raw)

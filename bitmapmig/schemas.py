@@ -1,0 +1,64 @@
+"""Models -> the JSON Schemas of the documents that this tool reads and writes.
+
+The models are what counts; the files in `schemas/` are for those who have no Python at hand, and a test holds them
+equal. `python -m bitmapmig.schemas FOLDER` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from bitmapmig.captures import Capture
+from bitmapmig.plans import Plan
+from bitmapmig.policy import Policy
+from bitmapmig.previews import Preview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+
+class _Source(NamedTuple):
+    """A model and what its schema describes: what is written (`serialization`), or what is read (`validation`)."""
+
+    model: type[BaseModel]
+    mode: Literal["serialization", "validation"]
+    title: str
+
+
+_SOURCES = {
+    "capture": _Source(Capture, "validation", "A capture of one QEMU, made by `bitmapmig capture`"),
+    "plan": _Source(Plan, "serialization", "A plan, or a refusal, made by `bitmapmig plan`"),
+    "policy": _Source(Policy, "validation", "A policy of bitmapmig"),
+    "preview": _Source(Preview, "serialization", "A preview, made by `bitmapmig preview --format json`"),
+}
+
+#: What there are schemas of.
+NAMES = tuple(_SOURCES)
+
+
+def schema(name: str) -> bytes:
+    """The JSON Schema (2020-12) of the document `name`, one of `NAMES`, ending with a newline."""
+    source = _SOURCES[name]
+    body = source.model.model_json_schema(mode=source.mode)
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:bitmapmig:{name}:1",
+        "title": source.title,
+    }
+    return (json.dumps(head | {key: value for key, value in body.items() if key != "title"}, indent=2) + "\n").encode()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write each schema into a folder as `NAME.schema.json`."""
+    folder = Path(arguments[0])
+    for name in NAMES:
+        (folder / f"{name}.schema.json").write_bytes(schema(name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

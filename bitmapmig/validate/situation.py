@@ -1,0 +1,127 @@
+"""What every check looks at: both sides, the decisions, the pairs, and what the policy says of storage."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from bitmapmig import codes
+from bitmapmig.diagnostics import Diagnostic, Side, Where
+from bitmapmig.qapi import NodeName
+from bitmapmig.resolve import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bitmapmig.graph import BlockGraph, Node
+    from bitmapmig.pair import Pair
+    from bitmapmig.policy import Decision, Policy
+    from bitmapmig.resolve import Located, Resolved
+    from bitmapmig.state import State
+
+Sharing: TypeAlias = Literal["shared", "separate", "unknown"]
+
+
+@dataclass(frozen=True)
+class End:
+    """One QEMU: its graph and its state."""
+
+    side: Side
+    graph: BlockGraph
+    state: State
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that was found out before anything is judged."""
+
+    source: End
+    destination: End
+    policy: Policy
+    decisions: tuple[Decision, ...]
+    pairs: tuple[Pair, ...]
+    provisional: bool = False
+
+    @property
+    def ends(self) -> tuple[End, End]:
+        """Both sides, the source first."""
+        return self.source, self.destination
+
+    @cached_property
+    def pairs_of(self) -> Mapping[NodeName, tuple[Pair, ...]]:
+        """The pairs of each mapped source node."""
+        found: defaultdict[NodeName, list[Pair]] = defaultdict(list)
+        for one in self.pairs:
+            found[one.source.name].append(one)
+        return {node: tuple(pairs) for node, pairs in found.items()}
+
+    @cached_property
+    def decisions_of(self) -> Mapping[NodeName, tuple[Decision, ...]]:
+        """The decisions about the bitmaps of each source node."""
+        found: defaultdict[NodeName, list[Decision]] = defaultdict(list)
+        for decision in self.decisions:
+            found[decision.resolved.node.name].append(decision)
+        return {node: tuple(decisions) for node, decisions in found.items()}
+
+    @cached_property
+    def counterparts(self) -> Mapping[NodeName, Node]:
+        """The destination node that stands for each source node with bitmaps: where they go, else where they would."""
+        found: dict[NodeName, Node] = {}
+        for node, decisions in self.decisions_of.items():
+            if node in self.pairs_of:
+                found[node] = self.pairs_of[node][0].destination
+                continue
+            located = next((place.node for place in self._places(decisions[0].resolved) if place.node), None)
+            if located is not None:
+                found[node] = self.destination.graph.nodes[located]
+        return found
+
+    def _places(self, resolved: Resolved) -> Iterator[Located]:
+        """Where the node of a bitmap may be on the destination: by its addresses, else as it hangs below a device."""
+        graph = self.destination.graph
+        yield from (locate(graph, address.lookup, address.name) for address in resolved.addresses)
+        route = self.source.graph.route(resolved.node.name)
+        if route is not None:
+            backend, path = route
+            if backend.device:
+                yield locate(graph, "device", backend.device, path)
+            if backend.guest_device:
+                yield locate(graph, "qdev", backend.guest_device, path)
+
+    @cached_property
+    def _sharing(self) -> Mapping[NodeName, Sharing]:
+        disks = []
+        for name, word in self.policy.storage.disks.items():
+            nodes = disk(self.source.graph, name)
+            if nodes is not None:
+                disks.append((nodes, word))
+        # what is said of a disk holds for all below it; what is said of the smaller disk wins
+        disks.sort(key=lambda disk: -len(disk[0]))
+        return {node: word for nodes, word in disks for node in nodes}
+
+    def sharing(self, node: NodeName) -> Sharing:
+        """What the policy says of the storage of a source node."""
+        return self._sharing.get(node, self.policy.storage.default)
+
+
+def disk(graph: BlockGraph, name: str) -> frozenset[NodeName] | None:
+    """The nodes that a name in `storage.disks` means, a device, a node-name or a guest device; None where nothing."""
+    if name in graph.nodes:
+        return graph.below(graph.nodes[NodeName(name)].name)
+    backend = graph.device(name) or graph.guest_device(name)
+    if backend is None:
+        return None
+    return graph.below(backend.root) if backend.root else frozenset()
+
+
+def incomplete(side: Side, node: Node, member: str) -> Diagnostic:
+    """BM205: a record lacks what a decision needs."""
+    where = Where(side=side, node=node.name)
+    return codes.NODE_INCOMPLETE.at(where, node=node.name, member=member)
+
+
+def facts_of(pair: Pair) -> dict[str, Any]:
+    """The facts that most findings about a pair have."""
+    return {"bitmap": pair.bitmap.name, "node": pair.source.name, "destination": pair.destination.name}
