@@ -58,6 +58,7 @@ class Disk:
     filters: tuple[tuple[str, str], ...]
     images: tuple[Image, ...]
     devices: tuple[tuple[str, str | None], ...]
+    number: int = 0  #: the same for the two disks that are alike
 
     def parts(self) -> Iterator[Part]:
         """The nodes and backends of the disk."""
@@ -126,12 +127,14 @@ def _disk(draw: DrawFn, number: int, *, sound: bool) -> Disk:
             size,
             draw(_bitmaps(sound=sound)) if level == 0 or draw(_one_in(3)) else (),
         )
-        kept = tuple(stored(one["name"]) for one in image.bitmaps if one["persistent"] and draw(st.booleans()))
-        images.append(replace(image, stored=kept, ro=not sound and draw(_one_in(15))))
+        ro = not sound and draw(_one_in(15))
+        # a live QEMU marks what it has loaded, unless it may not write to the image
+        kept = [stored(one["name"], clean=ro) for one in image.bitmaps if one["persistent"] and draw(st.booleans())]
+        images.append(replace(image, stored=tuple(kept), ro=ro))
     device = draw(_rarely(f"D{number:02}", "", weight=1))
     guest = draw(_rarely(None, f"G{number:02}", weight=1))
     second = ((f"E{number:02}", None),) if not sound and draw(_one_in(10)) else ()
-    return Disk(filters, tuple(images), ((device, guest), *second))
+    return Disk(filters, tuple(images), ((device, guest), *second), number)
 
 
 @st.composite
@@ -160,7 +163,7 @@ def _like(draw: DrawFn, disk: Disk, number: int, *, sound: bool) -> Disk:
     ((device, guest), *second) = disk.devices
     top = disk.images[0].name
     called = draw(_rarely(device, "" if top.startswith("#") or top in {one.name for one in images} else top, ""))
-    return Disk(filters, images, ((called, draw(_rarely(guest, None))), *second))
+    return Disk(filters, images, ((called, draw(_rarely(guest, None))), *second), number)
 
 
 def _copies(image: Image) -> list[Raw]:

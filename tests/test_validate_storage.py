@@ -190,6 +190,12 @@ _BASE = node("#base", "qcow2", ["b0"])
             [node("#x", "qcow2", backing="#y"), node("#y", "qcow2", stored=[_CLEAN]), drive("d", "#x")],
             {"map": [{"source": {"device": "d", "path": "backing"}, "destination": None}]},
         ),
+        # the same below other filters
+        (
+            [node("t", "throttle", file="#m"), node("#m", "mirror_top", backing="#fmt"), _TOP, _BASE, drive("d", "t")],
+            [node("#x", "qcow2", backing="#y"), node("#y", "qcow2", stored=[_CLEAN]), drive("d", "#x")],
+            {"map": [{"source": {"device": "d", "path": "file.backing"}, "destination": None}]},
+        ),
         # another node-name on each side, one guest device
         (
             [node("l1", "qcow2", ["b0"]), guest("vd0", "l1")],

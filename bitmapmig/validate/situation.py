@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bitmapmig.graph import BlockGraph, Node
     from bitmapmig.pair import Pair
     from bitmapmig.policy import Decision, Policy
-    from bitmapmig.resolve import Located, Resolved
+    from bitmapmig.resolve import Located, NameKind, Resolved
     from bitmapmig.state import State
 
 Sharing: TypeAlias = Literal["shared", "separate", "unknown"]
@@ -80,15 +80,19 @@ class Situation:
 
     def _places(self, resolved: Resolved) -> Iterator[Located]:
         """Where the node of a bitmap may be on the destination: by its addresses, else as it hangs below a device."""
-        graph = self.destination.graph
-        yield from (locate(graph, address.lookup, address.name) for address in resolved.addresses)
-        route = self.source.graph.route(resolved.node.name)
-        if route is not None:
-            backend, path = route
-            if backend.device:
-                yield locate(graph, "device", backend.device, path)
-            if backend.guest_device:
-                yield locate(graph, "qdev", backend.guest_device, path)
+        here, there = self.source.graph, self.destination.graph
+        yield from (locate(there, address.lookup, address.name) for address in resolved.addresses)
+        route = here.route(resolved.node.name)
+        if route is None:
+            return
+        backend, path = route
+        # the two sides may differ in filters, so the path is taken from the first node that is none
+        filters = [node for node in here.skip_filters(backend.root).passed if not here.implicit(node)]
+        names: tuple[tuple[NameKind, str | None], ...] = ("device", backend.device), ("qdev", backend.guest_device)
+        for kind, name in names:
+            root = locate(there, kind, name).node if name else None
+            if root is not None:
+                yield locate(there, "node-name", root, path[len(filters) :])
 
     @cached_property
     def _sharing(self) -> Mapping[NodeName, Sharing]:

@@ -21,7 +21,7 @@ from bitmapmig.validate.situation import disk, facts_of, incomplete
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bitmapmig.graph import Node
+    from bitmapmig.graph import Bitmap, Node
     from bitmapmig.pair import Pair
     from bitmapmig.policy import Decision
     from bitmapmig.validate.situation import Situation
@@ -68,6 +68,7 @@ def by_storage(situation: Situation, decision: Decision) -> bool:
         and not bitmap.inconsistent
         and counterpart is not None
         and situation.sharing(node.name) == "shared"
+        and (node.stored_bitmap(bitmap.name) is not None if node.read_only else _no_store(node, bitmap) is None)
     )
 
 
@@ -109,7 +110,7 @@ def _persistence(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     if there.driver == "qcow2" and there.compat is None:
         yield incomplete("destination", there, "image.format-specific.data.compat")
         return
-    reason = _no_store(one) or _never_active(situation, there)
+    reason = _no_store(there, one.bitmap) or _never_active(situation, there)
     if not (reason or there.read_only):
         return
     fragments = (*_transient(situation, one), *_leave(situation, one))
@@ -140,16 +141,15 @@ def _transient(situation: Situation, one: Pair) -> tuple[fragment.Fragment, ...]
     return fragment.send(situation.policy, situation.source.graph, one.decision, target)
 
 
-def _no_store(one: Pair) -> str | None:
-    """Why the destination node cannot store the bitmap; None where it can."""
-    there = one.destination
-    if there.driver != "qcow2":
-        return f"its driver is {there.driver!r}"
-    if there.compat == "0.10":
+def _no_store(node: Node, bitmap: Bitmap) -> str | None:
+    """Why the image of a node cannot store a bitmap like this one; None where it can."""
+    if node.driver != "qcow2":
+        return f"its driver is {node.driver!r}"
+    if node.compat == "0.10":
         return "it is a qcow2 image of version 2 (compat=0.10)"
-    granules = (there.virtual_size or 0) / one.bitmap.granularity
+    granules = (node.virtual_size or 0) / bitmap.granularity
     if granules / _BITS > _STORED_LIMIT:
-        return f"a bitmap of granularity {one.bitmap.granularity} is too large for qcow2 on a disk of this size"
+        return f"a bitmap of granularity {bitmap.granularity} is too large for qcow2 on a disk of this size"
     return None
 
 
