@@ -22,12 +22,12 @@ from bitmapmig.captures import (
     dump,
     load,
     printable,
-    redact,
     schema_closure,
     structure,
 )
 from bitmapmig.diagnostics import CannotRunError, Diagnostic
 from bitmapmig.qapi import NodeName
+from bitmapmig.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bitmapmig.captures import dump, redact
+from bitmapmig.captures import dump
 from bitmapmig.cli import exits, file
 from bitmapmig.cli.progress import Progress
 from bitmapmig.collect import collect
+from bitmapmig.redaction import redact
 
 if TYPE_CHECKING:
     import argparse
