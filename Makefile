@@ -8,9 +8,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := bitmapmig tests fixtures docs
+N ?= 1000
+SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check unit qemu fetch-qemu fixtures schemas format bench clean
+.PHONY: help demo test check unit qemu redis fetch-qemu fixtures schemas format bench fuzz clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,7 +21,7 @@ demo: $(VENV)/ready ## plan on two real QEMUs, or on recorded captures where QEM
 	@$(MAKE) --no-print-directory qemu || echo "QEMU cannot be had here: the demo uses recorded captures"
 	@$(BIN)/python docs/demo.py
 
-test: $(VENV)/ready qemu fetch-qemu check unit ## everything that CI checks, on real QEMU
+test: $(VENV)/ready qemu fetch-qemu redis check unit ## everything that CI checks, on real QEMU
 
 check: $(VENV)/ready ## format, lint, types, import contracts
 	$(BIN)/ruff format --check $(PACKAGES)
@@ -34,6 +36,11 @@ qemu: ## install QEMU if it is missing
 	@command -v qemu-system-x86_64 >/dev/null && command -v qemu-img >/dev/null || { \
 	  test "$$(id -u)" = 0 || { echo "QEMU is missing: install it (on Debian: apt-get install qemu-system-x86 qemu-utils)" >&2; exit 1; }; \
 	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install qemu-system-x86 qemu-utils; }
+
+redis: ## install Redis, which the tests of locks need, if it is missing
+	@command -v redis-server >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "Redis is missing: install it (on Debian: apt-get install redis-server)" >&2; exit 1; }; \
+	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends redis-server; }
 
 fetch-qemu: $(VENV)/ready ## other versions of QEMU into a cache, where they can be had
 	@$(BIN)/python -m tests.live.fetch_qemu || echo "the tests run without the versions that cannot be had"
@@ -51,6 +58,9 @@ format: $(VENV)/ready ## format the code
 bench: $(VENV)/ready qemu ## measure, as JSON
 	@$(BIN)/python -m tests.bench
 
+fuzz: $(VENV)/ready qemu fetch-qemu ## hold the model against real QEMUs on N random worlds, and publish the agreement
+	$(BIN)/python -m tests.live.fuzz --count $(N) --seed $(SEED) --figures docs/agreement.json --page docs/agreement.md
+
 clean: ## remove what was installed and made here
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -59,5 +69,5 @@ $(VENV)/ready: pyproject.toml
 	  test "$$(id -u)" = 0 || { echo "the venv module is missing: install it (on Debian: apt-get install python3-venv)" >&2; exit 1; }; \
 	  apt-get -q update && apt-get -q -y install python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	@$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/pip install --quiet --editable . --group dev
+	@$(BIN)/pip install --quiet --editable '.[lock]' --group dev
 	@touch $@

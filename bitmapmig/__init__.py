@@ -20,40 +20,77 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bitmapmig.applying.applier import apply
+    from bitmapmig.applying.document import Applied, StaleError
     from bitmapmig.captures import Capture
     from bitmapmig.collect import collect as capture
-    from bitmapmig.diagnostics import CannotRunError, Diagnostic
+    from bitmapmig.diagnostics import BitmapmigError, CannotRunError, Diagnostic
+    from bitmapmig.finishing.document import Finished, FinishRefused
+    from bitmapmig.finishing.finisher import finish
     from bitmapmig.graph import BlockGraph
+    from bitmapmig.lock import LockHeldError
     from bitmapmig.planner import plan
     from bitmapmig.plans import Plan, Refused
     from bitmapmig.policy import Policy
+    from bitmapmig.verifying import VerificationFailed, Verified
+    from bitmapmig.verifying.verifier import verify
+    from bitmapmig.waiting.document import Migrated, MigrationFailed
+    from bitmapmig.waiting.migrator import apply_and_wait
 
 __all__ = [
+    "Applied",
+    "BitmapmigError",
     "BlockGraph",
     "CannotRunError",
     "Capture",
     "Diagnostic",
+    "FinishRefused",
+    "Finished",
+    "LockHeldError",
+    "Migrated",
+    "MigrationFailed",
     "Plan",
     "Policy",
     "Refused",
+    "StaleError",
+    "VerificationFailed",
+    "Verified",
     "__version__",
+    "apply",
+    "apply_and_wait",
     "capture",
+    "finish",
     "plan",
+    "verify",
 ]
 
 __version__ = "0.1.0"
 
 #: Where each public name is defined, and what it is called there.
 _HOMES = {
+    "Applied": ("applying.document", "Applied"),
+    "BitmapmigError": ("diagnostics", "BitmapmigError"),
     "BlockGraph": ("graph", "BlockGraph"),
     "CannotRunError": ("diagnostics", "CannotRunError"),
     "Capture": ("captures", "Capture"),
     "Diagnostic": ("diagnostics", "Diagnostic"),
+    "FinishRefused": ("finishing.document", "FinishRefused"),
+    "Finished": ("finishing.document", "Finished"),
+    "LockHeldError": ("lock", "LockHeldError"),
+    "Migrated": ("waiting.document", "Migrated"),
+    "MigrationFailed": ("waiting.document", "MigrationFailed"),
     "Plan": ("plans", "Plan"),
     "Policy": ("policy", "Policy"),
     "Refused": ("plans", "Refused"),
+    "StaleError": ("applying.document", "StaleError"),
+    "VerificationFailed": ("verifying", "VerificationFailed"),
+    "Verified": ("verifying", "Verified"),
+    "apply": ("applying.applier", "apply"),
+    "apply_and_wait": ("waiting.migrator", "apply_and_wait"),
     "capture": ("collect", "collect"),
+    "finish": ("finishing.finisher", "finish"),
     "plan": ("planner", "plan"),
+    "verify": ("verifying.verifier", "verify"),
 }
 
 

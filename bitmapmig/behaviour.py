@@ -41,16 +41,32 @@ FILTERS = {"copy-before-write": Behaviour("copy-before-write-stops-switch-over",
 #: `query-named-block-nodes` kills the process while a backup job that has concluded is not yet dismissed.
 LISTING_AFTER_BACKUP = Behaviour("listing-nodes-after-backup-kills", frozenset(_MEASURED[:1]))
 
-#: After a migration a node below no backend stays inactive while other nodes have one: nothing is stored in its image.
-BARE_NODES_STAY_INACTIVE = Behaviour("nodes-without-backend-stay-inactive", frozenset(_MEASURED[2:3]))
+#: A node below no backend is neither inactivated nor activated while others have one: nothing is stored in its image.
+BARE_NODES_PASSED_OVER = Behaviour("nodes-without-backend-are-passed-over", frozenset(_MEASURED[2:3]))
 #: Bitmaps that qcow2 stores when it is inactivated make its file grow; a bitmap of the file that migrates then aborts.
 STORING_GROWS_THE_FILE = Behaviour("storing-bitmaps-grows-the-file", frozenset(_MEASURED[2:]))
 #: A preallocate filter below a format makes the inactivation of block nodes fail.
 PREALLOCATE_BELOW_FORMAT = Behaviour("preallocate-below-format-stops-switch-over", frozenset(_MEASURED[2:]))
+#: A persistent bitmap that arrives on a read-only node ends the process; before, it is kept in memory and lost later.
+READ_ONLY_NODE_KILLS = Behaviour("persistent-bitmap-on-read-only-node-kills", frozenset(_MEASURED[3:]))
 #: What blocks a migration is not told by `query-migrate`.
 BLOCKERS_UNTOLD = Behaviour("blocked-reasons-are-not-told", frozenset(_MEASURED[:1]))
 #: Formats that block a migration while an image of theirs is open.
 BLOCKING_FORMATS = frozenset(("qcow", "vdi", "vhdx", "vmdk", "vpc"))
+
+#: The bits of bitmaps are sent before block nodes are inactivated: they meet the destination even if that fails.
+BITS_BEFORE_INACTIVATION = Behaviour("bits-are-sent-before-inactivation", frozenset(_MEASURED[:2]))
+#: A mirror that still runs may write to inactive nodes once the source has handed over, and abort it.
+MIRROR_MAY_ABORT = Behaviour("mirror-may-abort-the-source-after-the-switch-over", frozenset(_MEASURED[1:2]))
+
+# what is printed, which decides nothing
+
+NODE_NAMES_SPELLED_OLD = Behaviour("node-names-are-spelled-with-underscore", frozenset(_MEASURED[:1]))
+INACTIVATION_SPELLED_OLD = Behaviour("failed-inactivation-has-its-status-in-brackets", frozenset(_MEASURED[:2]))
+SENDS_FOOTER_OF_FAILED_SECTION = Behaviour("footer-is-sent-after-a-section-that-failed", frozenset(_MEASURED[2:3]))
+#: The bitmap of a preallocate filter is written beyond its end before it is made larger.
+PREALLOCATE_WRITES_BEYOND = Behaviour("preallocate-writes-beyond-its-bitmap", frozenset(_MEASURED[3:]))
+HINTS_AT_REMOVAL = Behaviour("inconsistent-bitmap-comes-with-a-hint", frozenset(_MEASURED[1:]))
 
 _OLD, _NEW = (7, 2), (10, 0)
 

@@ -1,13 +1,13 @@
 """The table of codes: one line a finding, the first digit is its stage, a number is never used again.
 
-0 the command line · 1 capture · 2 graph · 3 resolve · 4 policy · 5 pair and validate · 6 plan
+0 the command line · 1 capture · 2 graph · 3 resolve · 4 policy · 5 pair and validate · 6 plan · 7 apply · 8 verify · 9 finish
 """
 
 from __future__ import annotations
 
 from bitmapmig.diagnostics import Code, Severity
 
-_E, _R, _A = Severity.ERROR, Severity.REFUSAL, Severity.ADVICE
+_E, _S, _F, _R, _A = Severity.ERROR, Severity.STALE, Severity.FAILURE, Severity.REFUSAL, Severity.ADVICE
 
 # fmt: off
 # ruff: noqa: E501  a row of the table is one line
@@ -84,7 +84,7 @@ UUIDS_DIFFER = Code("BM525", "uuids-differ", _R, "the capability `validate-uuid`
 BITMAP_INCONSISTENT = Code("BM531", "bitmap-inconsistent", _R, "bitmap {bitmap!r} on {node!r} is inconsistent{unlisted}", "remove it (block-dirty-bitmap-remove), which loses nothing that is still of use, or leave {what} behind; ignored, the whole migration fails")
 BITMAP_BUSY = Code("BM532", "bitmap-busy", _R, "bitmap {bitmap!r} on {node!r} is in use by another operation{unlisted}", "wait for the job or end the export that uses it, or leave {what} behind; ignored, the whole migration fails")
 BITMAP_READ_ONLY = Code("BM533", "bitmap-read-only", _R, "bitmap {bitmap!r} on {node!r} is read-only{unlisted}: it was loaded from an image that is open read-only", "leave {what} behind; it travels in the image where storage is shared; ignored, the whole migration fails")
-SIZES_DIFFER = Code("BM541", "sizes-differ", _R, "{node!r} is {source} bytes large, {destination_node!r} on the destination {destination} bytes", "make the virtual sizes equal (block_resize on the source, or qemu-img resize before the destination starts), or leave the node behind; ignored, the destination aborts after the source said `completed`")
+SIZES_DIFFER = Code("BM541", "sizes-differ", _R, "{node!r} is {source} bytes large, {destination_node!r} on the destination {destination} bytes", "make the virtual sizes equal (block_resize on the source, or qemu-img resize before the destination starts), or leave the node behind; ignored, the destination mostly aborts after the source said `completed`")
 BITMAP_ALREADY_THERE = Code("BM542", "bitmap-already-there", _R, "the destination node {destination!r} already has a bitmap {name!r}", "remove it there (block-dirty-bitmap-remove), or give this one another name in the policy; ignored, the destination exits")
 BITMAP_STORED_THERE = Code("BM543", "bitmap-stored-there", _R, "the image of the destination node {destination!r} {holds} {name!r}", "remove it from the image (qemu-img bitmap --remove) before the destination opens it; ignored, both sides say `completed` and the VM loses the disk when the image is activated")
 STORED_COPY_STALE = Code("BM544", "stored-copy-stale", _R, "bitmap {bitmap!r} on {node!r} does not arrive under its name, and the image of {destination!r} holds a clean stored copy of that name, which would come up looking healthy", "remove the copy from the image (qemu-img bitmap --remove) before the destination opens it; ignored, the next incremental backup is silently wrong")
@@ -97,8 +97,9 @@ BITMAP_UNWRITTEN = Code("BM550", "bitmap-unwritten", _R, "no guest write reaches
 NAME_IMPOSSIBLE = Code("BM551", "name-impossible", _R, "the {kind} {name!r} is {length} bytes long, QEMU takes at most {limit}", "choose a shorter name in the policy")
 NAME_GARBLED = Code("BM552", "name-garbled", _R, "the name of bitmap {bitmap!r} on {node!r} is not valid UTF-8 in QEMU, which shows U+FFFD in its place", "leave it behind, or remove it and begin a new full backup under another name; ignored, a map does not find it and it is lost without a word")
 NODE_GROWS = Code("BM553", "node-grows", _R, "{node!r} is the file of {parent!r}, which stores bitmaps in it at the switch-over; it grows while its own bitmap {bitmap!r} migrates", "leave the bitmap behind, or let those of the format node migrate too; ignored, the source aborts")
-MAPPING_IN_FORCE = Code("BM561", "mapping-in-force", _A, "a `block-bitmap-mapping` is in force on the {side} already", "the plan replaces it; it cannot be un-set, so look who set it: libvirt sets its own")
-CAPABILITY_LEFT_ON = Code("BM562", "capability-left-on", _A, "the capability `dirty-bitmaps` is on at the {side} already", "turn it off after the migration: with it on, a later savevm never returns")
+BUSY_WHEN_STORED = Code("BM554", "busy-when-stored", _R, "bitmap {bitmap!r} on {node!r} is persistent, stays behind, and is in use: its image stores it at the switch-over", "wait for the job or end the export that uses it, or make the bitmap anew; ignored, the source process aborts")
+MAPPING_IN_FORCE = Code("BM561", "mapping-in-force", _A, "a `block-bitmap-mapping` is in force on the {side} already: {effect}", "the plan replaces it; what an earlier plan has left, `bitmapmig finish --failed PLAN` makes neutral, since a map cannot be un-set; libvirt sets its own")
+CAPABILITY_LEFT_ON = Code("BM562", "capability-left-on", _A, "the capability `dirty-bitmaps` is on at the {side} already: {effect}", "what an earlier plan has left on, `bitmapmig finish --failed PLAN` turns off; for a new plan it counts as on before, and stays on")
 CONVERGENCE_DOUBTFUL = Code("BM563", "convergence-doubtful", _A, "{pending} bytes of bitmaps are counted as pending until the switch-over, and may keep the migration from converging", "{cure}")
 MIRROR_PIVOT_LOSES = Code("BM564", "mirror-pivot-loses", _A, "the mirror job {job!r} may run on through the migration; a pivot before the switch-over would take {bitmaps} away", "wait until it is ready, and do not complete it before the migration has ended: with blocks left to copy at the switch-over the source aborts after it has handed everything over; plan again after a pivot")
 STORED_COPY_LEFT = Code("BM565", "stored-copy-left", _A, "the image of the destination node {destination!r} holds the stored bitmaps {bitmaps}, which no bitmap of the plan replaces", "remove them (qemu-img bitmap --remove) if they are not wanted")
@@ -106,6 +107,60 @@ STORED_COPY_LEFT = Code("BM565", "stored-copy-left", _A, "the image of the desti
 # 6: plan
 COMMAND_UNKNOWN_TO_QEMU = Code("BM601", "command-unknown-to-qemu", _R, "the {side}'s own schema does not allow {command!r}: {reason}", "use a QEMU whose schema allows it; the plan cannot be carried out on this one")
 SCHEMA_MISSING = Code("BM602", "schema-missing", _R, "the {side} does not tell its QMP schema, so what it supports is unknown", "let QEMU answer query-qmp-schema, and make the capture anew")
+LOSS_FORETOLD = Code("BM603", "loss-foretold", _R, "every check passes, and yet the model of QEMU foretells of bitmap {bitmap!r} on {node!r}: {outcome}, because {reason}", "do not migrate like this: leave the bitmap behind, or report this pair of captures (`bitmapmig capture --redact`), since two parts of bitmapmig disagree")
+
+# 7: apply
+PLAN_UNREADABLE = Code("BM701", "plan-unreadable", _E, "the plan {path!r} cannot be read: {reason}", "name the file that `bitmapmig plan SOURCE DESTINATION -o FILE` wrote")
+PLAN_MALFORMED = Code("BM702", "plan-malformed", _E, "{path!r} is no plan: {reason}", "make it anew: bitmapmig plan SOURCE DESTINATION -o FILE; a plan is not meant to be edited")
+PLAN_VERSION = Code("BM703", "plan-version", _E, "the plan {path!r} has format_version {found}, this version reads {known}", "make it anew with this version of bitmapmig, or use the version that made it")
+PLAN_REFUSED = Code("BM704", "plan-refused", _E, "the plan is a refusal, with {refusals} findings: there is nothing to carry out", "cure what it names, and plan again")
+PLAN_PROVISIONAL = Code("BM705", "plan-provisional", _E, "the plan is provisional: its destination was one of its like", "start the destination with -incoming defer, then plan again without --provisional")
+PLAN_ALTERED = Code("BM706", "plan-altered", _E, "the plan was altered: {what}", "make it anew: bitmapmig plan SOURCE DESTINATION -o FILE; a plan is not meant to be edited")
+ENDPOINT_STORED = Code("BM707", "endpoint-stored", _E, "{endpoint!r} is a stored capture, and only a monitor can be written to", "name the monitor with --{side}, or print the commands with --script")
+ANOTHER_QEMU = Code("BM711", "another-qemu", _S, "the {side} is not the one that was planned for: {differences}", "plan again for this one, or name the right one with --{side}")
+PLAN_STALE = Code("BM712", "plan-stale", _S, "the block graph of the {side} is not the one that was planned for: {changes}", "plan again")
+PLAN_DEFEATED = Code("BM713", "plan-defeated", _S, "bitmap {bitmap!r} on {node!r} would not arrive any more as planned ({outcome}): {reason}", "plan again, which says what is to be done")
+ENDS_ARE_ONE = Code("BM714", "ends-are-one", _S, "source and destination are the same QEMU process", "name the monitor of the other QEMU with --source or --destination")
+PROCESS_REPLACED = Code("BM715", "process-replaced", _E, "another process answers at {endpoint!r} than did a moment ago", "see what became of the first one; plan again for the one that runs now")
+COMMAND_REFUSED = Code("BM721", "command-refused", _E, "the {side} refuses {command!r}: {error}", "what it says is the reason; plan again if it has changed")
+READ_BACK_DIFFERS = Code("BM722", "read-back-differs", _E, "the {side} was set and does not have it: {differences}", "somebody else sets it as well (libvirt sets its own map): see who, then plan and apply again")
+COMMAND_UNCONFIRMED = Code("BM723", "command-unconfirmed", _E, "the {side} did not answer {command!r}: {reason}; {looked}", "see whether QEMU still runs, then plan and apply again")
+SIDE_NOW = Code("BM724", "side-now", _E, "the {side} {now}", "nothing is to be done")
+SIDE_UNKNOWN = Code("BM725", "side-unknown", _E, "what the {side} has in force now is not known, it may be as it was, as planned, or in between: {reason}", "look once it answers, with query-migrate-parameters and query-migrate-capabilities, or run `bitmapmig finish --failed`")
+APPLY_INTERRUPTED = Code("BM726", "apply-interrupted", _E, "interrupted by {signal}: {outcome}", "run the same command again, if you want it after all; where it is set and no migration comes: bitmapmig finish --failed PLAN")
+GRAPH_CHANGED_SINCE = Code("BM731", "graph-changed-since", _A, "the block graph of the {side} has changed since the plan was applied: {changes}", "if the migration has not begun, plan and apply again before it does; else verify it, and keep the source until then")
+MIGRATION_NOT_SEEN = Code("BM732", "migration-not-seen", _E, "no migration came to its end within {seconds:g} s; its status is {status!r}, and all stays set as planned", "verify and finish once it is over, with the same plan; or give it up: bitmapmig finish --failed PLAN")
+ATTEMPT_FAILED = Code("BM733", "attempt-failed", _F, "the migration did not complete: its status on the source is {status!r}{reason}", "the source's log says why, the destination's what it made of it (bitmapmig verify PLAN --log FILE); plan again before the next attempt")
+DIGESTS_NOT_KEPT = Code("BM734", "digests-not-kept", _A, "the digests of the source's bitmaps could not be kept for a later `verify`: {reason}", "verify while both QEMUs still run")
+END_SILENT = Code("BM735", "end-silent", _A, "the {side} cannot be looked at any more, and no migration has begun: {reason}", "start it again, plan and apply; or give it up: bitmapmig finish --failed PLAN")
+NOT_CLEANED = Code("BM736", "not-cleaned", _E, "the ends are not cleaned up: what the plan set may still be set", "run `bitmapmig finish PLAN`; until then dirty-bitmaps may be on at the source, where a later savevm never returns")
+LOCK_HELD = Code("BM751", "lock-held", _E, "the lock on {key!r} is held by {by}", "wait until it has ended (--lock-timeout SECONDS waits for it), then try again; one process at a time may write to a VM")
+LOCK_LOST = Code("BM752", "lock-lost", _E, "the lock on {key!r} is lost: {reason}", "nothing more was sent; look whether another process writes to the VM, then try again")
+LOCK_URL_MALFORMED = Code("BM753", "lock-url-malformed", _E, "{url!r} names no lock: {reason}", "write it as redis://HOST:PORT, or leave it away for a lock of this host")
+LOCK_EXTRA_MISSING = Code("BM754", "lock-extra-missing", _E, "the lock at {url!r} needs the package {package!r}, which is not installed", "pip install 'bitmapmig[lock]'")
+LOCK_UNAVAILABLE = Code("BM755", "lock-unavailable", _E, "the lock at {url!r} cannot be used: {reason}", "check that the service runs there and that you may use it")
+STATE_DIRECTORY_UNUSABLE = Code("BM756", "state-directory-unusable", _E, "the state directory {path!r} cannot be used: {reason}", "make it a folder of your own that nobody else can write to (chmod 700), or let XDG_STATE_HOME name another place")
+
+# 8: verify
+MIGRATION_NOT_COMPLETED = Code("BM801", "migration-not-completed", _F, "the migration has not completed: {reason}", "verify once `query-migrate` says `completed` on both sides")
+MIGRATION_FAILED = Code("BM802", "migration-failed", _F, "the migration did not succeed: {reason}; {source_now}", "nothing is lost while the source has its bitmaps: look at both logs, run `bitmapmig finish --failed PLAN`, cure the cause and plan again")
+DESTINATION_GONE = Code("BM803", "destination-gone", _F, "there is no destination at {endpoint!r} any more: {reason}; {source_now}", "look at its log for the reason (--log FILE shows the line); if the source is in `postmigrate`, it still has its bitmaps and can go on (`cont`)")
+BITMAP_LOST = Code("BM804", "bitmap-lost", _F, "bitmap {bitmap!r} of {node!r} is not on the destination node {destination!r} as {name!r}{cause}", "{cure}")
+BITMAP_ALTERED = Code("BM805", "bitmap-altered", _F, "bitmap {bitmap!r} of {node!r} is on {destination!r} as {name!r}, and {differences}{cause}", "do not back up with it before the reason is known: {cure}")
+CONTENT_DIFFERS = Code("BM806", "content-differs", _F, "the bits of {name!r} on {destination!r} are not those of {bitmap!r} on {node!r}: {reason}{cause}", "do not back up with it: {cure}")
+DISK_LOST = Code("BM807", "disk-lost", _F, "the destination has lost a disk: {error}", "end the destination before the guest does harm, and let the source go on (`cont`); a stored bitmap of the same name in the destination's image does this, `--log FILE` shows the line")
+BITMAP_UNPROVEN = Code("BM811", "bitmap-unproven", _A, "bitmap {bitmap!r} of {node!r} may be right, and is not proven: {reason}", "start the destination with -S and verify before `cont`, or apply with --wait-migration, which records digests at `pre-switchover`")
+DIGEST_REFUSED = Code("BM812", "digest-refused", _A, "the {side} gives no digest of bitmaps: {error}", "let QEMU answer x-debug-block-dirty-bitmap-sha256 (no -compat unstable-input=reject), or do with counts and flags")
+SOURCE_RAN_ON = Code("BM813", "source-ran-on", _A, "the source is {run_state!r} again, so its bitmaps are not those that it sent", "verify while the source is in `postmigrate`; one VM must never run on both sides")
+LOG_UNREADABLE = Code("BM814", "log-unreadable", _E, "the log {path!r} cannot be read: {reason}", "name a file that holds what QEMU printed to standard error, and that you may read")
+ENDPOINT_BEFORE = Code("BM815", "endpoint-before", _E, "the {side} that was planned for is the stored capture {endpoint!r}, which was taken before the migration", "name the {side} with --{side}: its monitor, or a capture that was taken since")
+
+# 9: finish
+MIGRATION_UNDER_WAY = Code("BM901", "migration-under-way", _R, "a migration is under way at the {side}: its status is {status!r}", "wait until it has ended, or cancel it (`migrate_cancel`), then finish")
+MIGRATION_NOT_OVER = Code("BM902", "migration-not-over", _R, "there is no migration that has completed: {reason}", "migrate first; to give an attempt up, run `bitmapmig finish --failed PLAN`")
+ENDS_UNREACHABLE = Code("BM903", "ends-unreachable", _R, "neither end can be reached, so nothing is known of the migration: {reason}", "name the ends with --source and --destination; if both processes are gone, there is nothing to finish")
+MAPPING_OF_ANOTHER = Code("BM904", "mapping-of-another", _A, "the `block-bitmap-mapping` of the {side} is neither the plan's nor neutral, so somebody else has set it", "leave it if it is of use; else plan the next migration with it in force, which says what it would lose")
+CAPABILITY_OF_ANOTHER = Code("BM905", "capability-of-another", _A, "`dirty-bitmaps` is on at the {side}, and the plan did not turn it on", "turn it off (migrate-set-capabilities with state false) unless a migration is to follow: with it on, a later savevm never returns")
 # fmt: on
 
 ALL: tuple[Code, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Code))

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from bitmapmig import codes
+from bitmapmig.allowlist import READING
 from bitmapmig.behaviour import LISTING_AFTER_BACKUP, Version
 from bitmapmig.captures import (
     JOBS,
@@ -32,6 +33,7 @@ from bitmapmig.qapi import Greeting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from bitmapmig.captures import Query
     from bitmapmig.monitor import Monitor
 
 #: How often a capture is taken until the block graph has stood still from its first query to its last.
@@ -54,8 +56,8 @@ async def collect(endpoint: Endpoint | str, *, timeout: float = 10.0) -> Capture
     found = parse(endpoint) if isinstance(endpoint, str) else endpoint
     if isinstance(found.place, CaptureFile | StandardInput):
         return load(_read(found), found.text)
-    async with connected(found, [query.message for query in QUERIES], timeout=timeout) as monitor:
-        return await _taken(found, monitor)
+    async with connected(found, READING, timeout=timeout) as monitor:
+        return await collect_on(found, monitor)
 
 
 async def collect_both(
@@ -70,7 +72,7 @@ async def collect_both(
     read from standard input.
     """
     ends = _parsed({"source": source, "destination": destination})
-    if _one_monitor(ends["source"], ends["destination"]):
+    if one_monitor(ends["source"], ends["destination"]):
         ends.pop("destination")  # it serves one client at a time
     taken: dict[Side, Capture] = {}
     findings: list[Diagnostic] = []
@@ -79,7 +81,7 @@ async def collect_both(
         try:
             taken[side] = await collect(end, timeout=timeout)
         except CannotRunError as error:
-            findings.extend(_on_side(side, error))
+            findings.extend(on_side(side, error))
 
     # reading a file blocks all else, so no monitor is connected meanwhile
     for side, end in ends.items():
@@ -101,7 +103,7 @@ def _parsed(ends: dict[Side, Endpoint | str]) -> dict[Side, Endpoint]:
         try:
             parsed[side] = parse(end) if isinstance(end, str) else end
         except CannotRunError as error:
-            findings += _on_side(side, error)
+            findings += on_side(side, error)
     if not findings and all(isinstance(end.place, StandardInput) for end in parsed.values()):
         reason = "standard input can be one side only"
         findings.append(codes.ENDPOINT_MALFORMED.at(Where(side="destination"), endpoint="-", reason=reason))
@@ -110,7 +112,8 @@ def _parsed(ends: dict[Side, Endpoint | str]) -> dict[Side, Endpoint]:
     return parsed
 
 
-def _one_monitor(source: Endpoint, destination: Endpoint) -> bool:
+def one_monitor(source: Endpoint, destination: Endpoint) -> bool:
+    """Whether both are one socket, which serves one client at a time."""
     if isinstance(source.place, UnixSocket) and isinstance(destination.place, UnixSocket):
         try:
             return Path(source.place.path).samefile(destination.place.path)
@@ -119,7 +122,8 @@ def _one_monitor(source: Endpoint, destination: Endpoint) -> bool:
     return source.live and source.place == destination.place
 
 
-def _on_side(side: Side, error: CannotRunError) -> Iterable[Diagnostic]:
+def on_side(side: Side, error: CannotRunError) -> Iterable[Diagnostic]:
+    """The findings of `error`, each of which names the side."""
     for found in error.diagnostics:
         yield found.model_copy(update={"where": found.where.model_copy(update={"side": side})})
 
@@ -127,11 +131,16 @@ def _on_side(side: Side, error: CannotRunError) -> Iterable[Diagnostic]:
 # from a QEMU
 
 
-async def _taken(endpoint: Endpoint, monitor: Monitor) -> Capture:
+async def collect_on(endpoint: Endpoint, monitor: Monitor, queries: Sequence[Query] = QUERIES) -> Capture:
+    """The capture of the QEMU that `monitor`, a session with `endpoint`, is connected to.
+
+    `queries` begin with `captures.NODES`; fewer than all give a capture that tells less, for whoever looks often.
+    Raises `CannotRunError` (BM104 to BM109, BM111, BM113).
+    """
     if LISTING_AFTER_BACKUP.harms(_version(monitor)):
         await _check_backups(endpoint, monitor)
     for _ in range(ATTEMPTS):
-        *exchanges, again = await monitor.ask((*QUERIES, NODES))
+        *exchanges, again = await monitor.ask((*queries, NODES))
         _check_errors(endpoint, (*exchanges, again))
         if not _stood_still(endpoint, exchanges[0].return_, again.return_):
             continue

@@ -20,9 +20,15 @@ Side = Literal["source", "destination"]
 
 
 class Severity(StrEnum):
-    """What a finding does: an error ends the run (exit 2), a refusal refuses the plan (exit 3), advice only speaks."""
+    """What a finding does: an error ends the run (exit 2), a refusal refuses the plan (exit 3), advice only speaks.
+
+    A failure is about a migration that did not bring what was planned (exit 5). What is stale is a plan that does not
+    fit what is there any more (exit 4).
+    """
 
     ERROR = "error"
+    FAILURE = "failure"
+    STALE = "stale"
     REFUSAL = "refusal"
     ADVICE = "advice"
 

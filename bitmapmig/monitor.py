@@ -1,4 +1,4 @@
-"""Endpoint -> QMP session that can send nothing but the messages of a fixed list.
+"""Endpoint -> QMP session that can send nothing but the messages of a fixed list (see `allowlist`).
 
 The list is enforced where bytes leave for the socket, on whole messages, arguments included; whoever holds a session
 cannot get another command past it. All that can go wrong on the way to an answer becomes a `CannotRunError` here.
@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qemu.qmp import ConnectError, ExecuteError, Message, QMPClient, QMPError, Runstate
 from qemu.qmp.error import ProtocolError
@@ -23,6 +23,8 @@ from bitmapmig.endpoint import Endpoint, TcpSocket, UnixSocket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+    from bitmapmig.allowlist import Allowed
+
 #: Bytes of the longest reply that is taken. 50,000 nodes take 40 MB.
 REPLY_LIMIT = 64 * 1024 * 1024
 
@@ -31,6 +33,18 @@ SESSION_LIMIT = 256 << 20
 
 #: Ends the negotiation: without out-of-band execution, which no query needs.
 _NEGOTIATION = Query("qmp_capabilities")
+
+
+class Question(Protocol):
+    """What can be asked: a `captures.Query`, or an `allowlist.Message`."""
+
+    @property
+    def execute(self) -> str:
+        """The name of the command."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The command as it goes over the wire."""
 
 
 class ForbiddenMessageError(Exception):
@@ -54,21 +68,24 @@ _CAUSES = (QMPError, OSError, EOFError, _NoQmpError, _NoTextError, _TooLongError
 
 
 class Session(QMPClient):
-    """A QMP client that sends `allowed` messages only, and drops events.
+    """A QMP client that sends `allowed` messages only, and of events keeps only that there was one.
 
     Nothing is negotiated on connecting: whoever connects executes `qmp_capabilities` itself, because only then a second
     greeting, which a QEMU that is still starting may send, is told apart from the answer.
     """
 
-    def __init__(self, allowed: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, allowed: Iterable[Allowed]) -> None:
         super().__init__(readbuflen=REPLY_LIMIT)
         self.negotiate = False
+        self.stirred = asyncio.Event()
         self._received = 0
-        self._allowed = frozenset(_canonical(message) for message in (_NEGOTIATION.message, *allowed))
+        listed = (_NEGOTIATION.message, *allowed)
+        self._messages = frozenset(_canonical(one) for one in listed if not callable(one))
+        self._shapes = tuple(one for one in listed if callable(one))
 
     def _do_send(self, msg: Message) -> None:
         words = {key: value for key, value in msg.items() if key != "id"}
-        if _canonical(words) not in self._allowed:
+        if _canonical(words) not in self._messages and not any(shape(words) for shape in self._shapes):
             raise ForbiddenMessageError(_canonical(words))
         # made anew from what was checked: `msg` may keep bytes of its own
         super()._do_send(Message({**words, "id": msg.get("id")}))
@@ -96,7 +113,9 @@ class Session(QMPClient):
 
     async def _on_message(self, msg: Message) -> None:
         # the default keeps every event for ever
-        if "event" not in msg:
+        if "event" in msg:
+            self.stirred.set()
+        else:
             await super()._on_message(msg)
 
     # the defaults print every message in full, whether it is logged or not
@@ -135,6 +154,15 @@ class Monitor:
             return None
         return {"QMP": {"version": dict(found.QMP.version), "capabilities": list(found.QMP.capabilities)}}
 
+    async def stirred(self, seconds: float) -> bool:
+        """Wait for an event of QEMU that came after the last call, at most `seconds`; whether there was one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._session.stirred.wait()
+        found = self._session.stirred.is_set()
+        self._session.stirred.clear()
+        return found
+
     async def begin(self, deadline: float, share: float) -> bool:
         """Await the greeting until `deadline`, and negotiate in a `share` of what is left; False where time runs out.
 
@@ -157,7 +185,7 @@ class Monitor:
             raise _error(self._endpoint, codes.MONITOR_NOT_QMP, reason=reason)
         return True
 
-    async def ask(self, queries: Sequence[Query]) -> tuple[Exchange, ...]:
+    async def ask(self, queries: Sequence[Question]) -> tuple[Exchange, ...]:
         """Send all `queries` without waiting in between; the answers in the same order, errors of QEMU among them.
 
         Raises `CannotRunError` (BM104 to BM107, BM111) where an answer does not come or is none.
@@ -170,7 +198,7 @@ class Monitor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _answer(self, query: Query, task: asyncio.Task[object]) -> Exchange:
+    async def _answer(self, query: Question, task: asyncio.Task[object]) -> Exchange:
         try:
             async with asyncio.timeout(self._timeout):
                 returned = await task
@@ -220,11 +248,11 @@ class Monitor:
 @asynccontextmanager
 async def connected(
     endpoint: Endpoint,
-    allowed: Iterable[Mapping[str, Any]],
+    allowed: Iterable[Allowed],
     *,
     timeout: float = 10.0,  # noqa: ASYNC109  it bounds each answer as well
 ) -> AsyncIterator[Monitor]:
-    """A session with the QEMU at `endpoint` that can send the messages `allowed`, and nothing else.
+    """A session with the QEMU at `endpoint` that can send the messages and shapes `allowed`, and nothing else.
 
     Connecting, greeting and negotiation together take at most `timeout` seconds, and so does each answer. Raises
     `CannotRunError` (BM102 to BM107).
@@ -236,7 +264,7 @@ async def connected(
         await monitor.end()
 
 
-async def _begun(endpoint: Endpoint, allowed: Sequence[Mapping[str, Any]], seconds: float) -> Monitor:
+async def _begun(endpoint: Endpoint, allowed: Sequence[Allowed], seconds: float) -> Monitor:
     """A negotiated session, at the second attempt if need be.
 
     A QEMU 5.2 that is still starting may greet and then say nothing, or close, or not understand; a new connection goes

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict
 
 from bitmapmig import graph, state
 from bitmapmig.diagnostics import Diagnostic, Side
+from bitmapmig.fate import Foretold, Qemu, foretell
 from bitmapmig.pair import pair
 from bitmapmig.policy import Policy, decide
 from bitmapmig.resolve import RuleSet, resolve
-from bitmapmig.unaided import QemuItself, Unaided
+from bitmapmig.validate.unclean import capability_left_on, mapping_in_force
 
 if TYPE_CHECKING:
     from bitmapmig.captures import Capture
@@ -52,7 +53,6 @@ class PreviewBitmap(_Part):
     address: PlacedAddress | None
     problem: Diagnostic | None
     destination_node: str | None
-    unaided: Unaided
 
 
 class StoredCopy(_Part):
@@ -113,7 +113,10 @@ class PreviewExport(_Part):
 
 
 class PreviewSide(_Part):
-    """One QEMU: `dirty_bitmaps` and `mapped_nodes` (None without a mapping) are what is set on it already."""
+    """One QEMU: `dirty_bitmaps` and `mapped_nodes` (None without a mapping) are what is set on it already.
+
+    `unclean` are the findings about what that does if it is left so.
+    """
 
     endpoint: str
     name: str | None
@@ -123,6 +126,7 @@ class PreviewSide(_Part):
     run_state: str
     dirty_bitmaps: bool
     mapped_nodes: int | None
+    unclean: tuple[Diagnostic, ...]
     backends: tuple[PreviewBackend, ...]
     nodes: tuple[PreviewNode, ...]
     jobs: tuple[PreviewJob, ...]
@@ -131,30 +135,45 @@ class PreviewSide(_Part):
 
 
 class Preview(_Part):
-    """The preview document; `findings` of a side are what forbids to trust its capture."""
+    """The preview document; `findings` of a side are what forbids to trust its capture.
 
-    format_version: Literal[1] = 1
+    `foretold` is what QEMU would do by itself, with what is set on both sides; `foretold_with_dirty_bitmaps` what it
+    would do were that capability on, the same where it is.
+    """
+
+    format_version: Literal[2] = 2
     resolve: RuleSet
     source: PreviewSide
     destination: PreviewSide | None
+    foretold: Foretold
+    foretold_with_dirty_bitmaps: Foretold
 
 
 def preview(source: Capture, destination: Capture | None, rules: RuleSet = "explicit") -> Preview:
-    """What is where on one side, or on both. Raises `CannotRunError` (BM108, BM111)."""
+    """What is where on one side, or on both, and what becomes of it without a plan.
+
+    Raises `CannotRunError` (BM108, BM111).
+    """
     here = _End(source, "source", rules)
-    if destination is None:
-        return Preview(resolve=rules, source=here.shown(None), destination=None)
-    there = _End(destination, "destination", rules)
-    return Preview(resolve=rules, source=here.shown(there), destination=there.shown(None))
+    there = None if destination is None else _End(destination, "destination", rules)
+    taker = None if there is None else there.qemu
+    return Preview(
+        resolve=rules,
+        source=here.shown(there),
+        destination=None if there is None else there.shown(None),
+        foretold=foretell(here.qemu, taker),
+        foretold_with_dirty_bitmaps=foretell(Qemu.of(here.graph, here.state, dirty_bitmaps=True), taker),
+    )
 
 
 class _End:
     """One side while it is put into words."""
 
     def __init__(self, capture: Capture, side: Side, rules: RuleSet) -> None:
+        self.side = side
         self.graph, self.found = graph.read(capture, side)
         self.state = state.read(capture)
-        self.qemu = QemuItself(self.graph, self.state)
+        self.qemu = Qemu.of(self.graph, self.state)
         self.rules = rules
         self.resolved = {(one.node.name, one.bitmap.name): one for one in resolve(self.graph, rules, side)}
 
@@ -177,6 +196,10 @@ class _End:
             run_state=now.run_state,
             dirty_bitmaps=bool(now.capabilities.get("dirty-bitmaps")),
             mapped_nodes=None if mapping is None else len(mapping),
+            unclean=(
+                *mapping_in_force(self.side, self.graph, now),
+                *capability_left_on(self.side, self.graph, now),
+            ),
             backends=tuple(
                 PreviewBackend(device=one.device, qdev=one.qdev, guest_device=one.guest_device, root=one.root)
                 for one in shown.backends
@@ -204,7 +227,7 @@ def _nodes(end: _End, other: _End | None) -> tuple[PreviewNode, ...]:
             guest_writes=True if node.name in end.graph.guest_written else False if end.graph.writes_known else None,
             children=tuple(sorted(below[node.name], key=lambda child: (child.role, child.node))),
             bitmaps=tuple(
-                _bitmap(end, other, node, bitmap, destinations.get((node.name, bitmap.name))) for bitmap in node.bitmaps
+                _bitmap(end, node, bitmap, destinations.get((node.name, bitmap.name))) for bitmap in node.bitmaps
             ),
             stored=tuple(
                 StoredCopy(name=one.name, granularity=one.granularity, in_use=one.in_use)
@@ -216,7 +239,7 @@ def _nodes(end: _End, other: _End | None) -> tuple[PreviewNode, ...]:
     )
 
 
-def _bitmap(end: _End, other: _End | None, node: Node, bitmap: Bitmap, destination_node: str | None) -> PreviewBitmap:
+def _bitmap(end: _End, node: Node, bitmap: Bitmap, destination_node: str | None) -> PreviewBitmap:
     resolved = end.resolved[node.name, bitmap.name]
     address = None
     if resolved.address is not None:
@@ -233,5 +256,4 @@ def _bitmap(end: _End, other: _End | None, node: Node, bitmap: Bitmap, destinati
         address=address,
         problem=resolved.problem,
         destination_node=destination_node,
-        unaided=end.qemu.sends(node, bitmap, None if other is None else other.qemu),
     )

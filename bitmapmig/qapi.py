@@ -21,6 +21,11 @@ _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], Field(strict=False)]
 
 
+def byte_length(name: str) -> int:
+    """The bytes of `name` in QEMU, which holds a NUL character in two."""
+    return len(name.encode()) + name.count("\0")
+
+
 def _spelling(member: str) -> str:
     return member.replace("_", "-")
 
@@ -160,11 +165,18 @@ class BlockExportInfo(Reply):
     node_name: NodeName
 
 
+class BitmapMigrationBitmapAliasTransform(Reply):
+    """QAPI `BitmapMigrationBitmapAliasTransform`."""
+
+    persistent: bool | None = None
+
+
 class BitmapMigrationBitmapAlias(Reply):
     """QAPI `BitmapMigrationBitmapAlias`, as `query-migrate-parameters` shows it."""
 
     name: BitmapName
     alias: Alias
+    transform: BitmapMigrationBitmapAliasTransform | None = None
 
 
 class BitmapMigrationNodeAlias(Reply):
@@ -181,6 +193,12 @@ class MigrateParameters(Reply):
     downtime_limit: Count | None = None
     avail_switchover_bandwidth: Count | None = None
     block_bitmap_mapping: Many[BitmapMigrationNodeAlias] | None = None
+
+
+class BlockDirtyBitmapSha256(Reply):
+    """QAPI `BlockDirtyBitmapSha256`: what is no digest must not be taken for one, since equal ones are a proof."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class MigrationInfo(Reply):

@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from bitmapmig.applying.document import Applied
 from bitmapmig.captures import Capture
+from bitmapmig.finishing.document import Finished
 from bitmapmig.plans import Plan
 from bitmapmig.policy import Policy
 from bitmapmig.previews import Preview
+from bitmapmig.verifying import Verified
+from bitmapmig.waiting.document import Migrated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +35,14 @@ class _Source(NamedTuple):
 
 
 _SOURCES = {
+    "applied": _Source(Applied, "serialization", "What came of `bitmapmig apply --format json`"),
     "capture": _Source(Capture, "validation", "A capture of one QEMU, made by `bitmapmig capture`"),
+    "finished": _Source(Finished, "serialization", "What `bitmapmig finish --format json` did"),
+    "migrated": _Source(Migrated, "serialization", "What `bitmapmig apply --wait-migration --format json` saw"),
     "plan": _Source(Plan, "serialization", "A plan, or a refusal, made by `bitmapmig plan`"),
     "policy": _Source(Policy, "validation", "A policy of bitmapmig"),
     "preview": _Source(Preview, "serialization", "A preview, made by `bitmapmig preview --format json`"),
+    "verified": _Source(Verified, "serialization", "What `bitmapmig verify --format json` found"),
 }
 
 #: What there are schemas of.

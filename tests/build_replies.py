@@ -88,7 +88,7 @@ class Qemu:
             for record, one in zip(records, nodes, strict=True):
                 record["children"] = [{"child": role, "node-name": name} for role, name in one.children.items()]
         return {
-            "query-named-block-nodes": records,
+            "query-named-block-nodes": records[::-1],  # the newest first, as QEMU has it
             "query-block": [self._backend(one) for one in self._of(BackendSpec)],
             "x-debug-query-block-graph": self._debug() if "debug" in shows else Error(),
             "query-blockstats": _Stats({one.name: one for one in nodes}).of(self._of(BackendSpec)),

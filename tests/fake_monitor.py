@@ -1,7 +1,7 @@
 """A QMP server that answers from a table and can be made to misbehave at any step.
 
 For what no real QEMU can be made to do. That it does what a real one does where nothing else is asked of it, is
-checked against real ones in tests/live/test_collect.py.
+checked against real ones in tests/live/test_collect.py, and of what can be set in tests/live/test_apply.py.
 """
 
 from __future__ import annotations
@@ -33,6 +33,49 @@ class QmpError(dict[str, Any]):
 
     def __init__(self, desc: str, kind: str = "GenericError") -> None:
         super().__init__({"class": kind, "desc": desc})
+
+
+@dataclass
+class Settings:
+    """What of a QEMU can be set: `block-bitmap-mapping`, and the capability `dirty-bitmaps`."""
+
+    mapping: list[Any] | None = None
+    dirty_bitmaps: bool = False
+
+    def over(self, answers: Mapping[str, Any]) -> dict[str, Any]:
+        """`answers`, with commands that set something and queries that show it."""
+        capabilities = [one for one in answers["query-migrate-capabilities"] if one["capability"] != "dirty-bitmaps"]
+        parameters = {**answers["query-migrate-parameters"]}
+        parameters.pop("block-bitmap-mapping", None)
+
+        def shown(_arguments: Mapping[str, Any]) -> dict[str, Any]:
+            return parameters | ({} if self.mapping is None else {"block-bitmap-mapping": self.mapping})
+
+        return {
+            **answers,
+            "query-migrate-parameters": shown,
+            "query-migrate-capabilities": lambda _: [
+                *capabilities,
+                {"capability": "dirty-bitmaps", "state": self.dirty_bitmaps},
+            ],
+            "migrate-set-parameters": self._set_mapping,
+            "migrate-set-capabilities": self._set_capabilities,
+        }
+
+    def _set_mapping(self, arguments: Mapping[str, Any]) -> Any:
+        mapping = arguments["block-bitmap-mapping"]
+        for entry in mapping:
+            if entry["alias"].startswith("#"):
+                said = f"The node alias '{entry['alias']}' is not well-formed"
+                return QmpError(f"Invalid mapping given for block-bitmap-mapping: {said}")
+        self.mapping = mapping
+        return {}
+
+    def _set_capabilities(self, arguments: Mapping[str, Any]) -> Any:
+        for one in arguments["capabilities"]:
+            if one["capability"] == "dirty-bitmaps":
+                self.dirty_bitmaps = one["state"]
+        return {}
 
 
 class Turns(tuple[Any, ...]):
@@ -133,14 +176,19 @@ async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any
 class FakeMonitor:
     """Serves any number of clients; `received` is every message that they sent.
 
-    `faults` are by step: `GREETED`, or the name of a command. `hold` keeps all answers after the negotiation back until
-    so many commands have arrived, as a QEMU that is busy does.
+    An answer may be a function of the arguments. `at` is called with the place of each message among all that were
+    received, from 1, and with the message, before it has any effect; where it raises `ConnectionError` the connection
+    ends, and the message has none. `faults` are by step: `GREETED`, or the name of a command; `faults_at` are by place.
+    `hold` keeps all answers after the negotiation back until so many commands have arrived, as a QEMU that is busy
+    does.
     """
 
     answers: Mapping[str, Any]
     faults: Mapping[str, Fault] = field(default_factory=dict)
     greeting: Any = field(default_factory=lambda: GREETING)
     hold: int = 0
+    at: Callable[[int, dict[str, Any]], None] = lambda _place, _message: None
+    faults_at: Mapping[int, Fault] = field(default_factory=dict)
     received: list[dict[str, Any]] = field(default_factory=list)
     _served: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -177,11 +225,14 @@ class FakeMonitor:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._say(writer, GREETED, self.greeting)
-            held: list[tuple[str, dict[str, Any]]] = []
+            held: list[tuple[str | int, dict[str, Any]]] = []
             async for message in _messages(reader):
                 self.received.append(message)
+                place = len(self.received)
+                self.at(place, message)
                 command = message["execute"]
-                held.append((command, self._answer(command) | {"id": message.get("id")}))
+                step = place if place in self.faults_at else command
+                held.append((step, self._answer(message) | {"id": message.get("id")}))
                 if command == "qmp_capabilities" or len(held) >= self.hold:
                     for answered, answer in held:
                         await self._say(writer, answered, answer)
@@ -193,19 +244,22 @@ class FakeMonitor:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    def _answer(self, command: str) -> dict[str, Any]:
+    def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        command = message["execute"]
         if command == "qmp_capabilities":
             return {"return": {}}
         if command not in self.answers:
             return {"error": QmpError(f"The command {command} has not been found", "CommandNotFound")}
         answer = self.answers[command]
         if isinstance(answer, Turns):
-            asked = sum(message["execute"] == command for message in self.received)
+            asked = sum(one["execute"] == command for one in self.received)
             answer = answer[min(asked, len(answer)) - 1]
+        if callable(answer):
+            answer = answer(message.get("arguments", {}))
         return {"error": answer} if isinstance(answer, QmpError) else {"return": answer}
 
-    async def _say(self, writer: asyncio.StreamWriter, step: str, message: Any) -> None:
-        fault = self.faults.get(step)
+    async def _say(self, writer: asyncio.StreamWriter, step: str | int, message: Any) -> None:
+        fault = self.faults_at.get(step) if isinstance(step, int) else self.faults.get(step)
         if fault is None:
             writer.write(_line(message))
         else:

@@ -19,18 +19,32 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_public_names() -> None:
-    """About ten names are public, all are there, and `dir` shows them."""
+    """Few names are public, all are there, and `dir` shows them."""
     assert set(bitmapmig.__all__) == {
+        "Applied",
+        "BitmapmigError",
         "BlockGraph",
         "CannotRunError",
         "Capture",
         "Diagnostic",
+        "FinishRefused",
+        "Finished",
+        "LockHeldError",
+        "Migrated",
+        "MigrationFailed",
         "Plan",
         "Policy",
         "Refused",
+        "StaleError",
+        "VerificationFailed",
+        "Verified",
         "__version__",
+        "apply",
+        "apply_and_wait",
         "capture",
+        "finish",
         "plan",
+        "verify",
     }
     assert set(bitmapmig.__all__) <= set(dir(bitmapmig))
     assert all(inspect.getdoc(getattr(bitmapmig, name)) for name in bitmapmig.__all__)
@@ -44,7 +58,14 @@ def test_unknown_name() -> None:
 
 def test_names_that_are_modules_too() -> None:
     """No module has the name of a public function: importing it would take the function's place."""
-    assert not {path.stem for path in (ROOT / "bitmapmig").iterdir()} & {"capture", "plan"}
+    assert not {path.stem for path in (ROOT / "bitmapmig").iterdir()} & {
+        "apply",
+        "apply_and_wait",
+        "capture",
+        "finish",
+        "plan",
+        "verify",
+    }
 
 
 def test_import_is_light() -> None:

@@ -241,12 +241,21 @@ def test_title_and_sections(code: Code) -> None:
     assert 15 <= page.count("\n") <= 45
 
 
+#: The errors that do not end with exit code 2.
+_EXITS = {codes.LOCK_HELD.code: 6, codes.APPLY_INTERRUPTED.code: 130}
+
+
 @every_code
 def test_kind_is_said_first(code: Code) -> None:
     """The line below the title says what the finding does, and whether a policy can accept it."""
     kinds = {
-        Severity.ERROR: "Error: the command could not run, exit code 2.",
-        Severity.ADVICE: "Advice: it does not stop a plan; with `--strict` it is a refusal, exit code 3.",
+        Severity.ERROR: f"Error: the command could not run, exit code {_EXITS.get(code.code, 2)}.",
+        Severity.STALE: "Stale plan, exit code 4.",
+        Severity.FAILURE: "Failure: what was planned did not arrive, exit code 5.",
+        Severity.ADVICE: {
+            "8": "Advice: it does not fail a verification; with `--strict` what is not proven does, exit code 5.",
+            "9": "Advice: it does not stop the command.",
+        }.get(code.code[2], "Advice: it does not stop a plan; with `--strict` it is a refusal, exit code 3."),
         Severity.REFUSAL: f"Refusal, exit code 3. Acceptable by policy: `accept: [{code.code}]`; "
         "the plan then has no guarantee."
         if code.acceptable

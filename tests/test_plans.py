@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from bitmapmig import graph
 from bitmapmig.diagnostics import order
 from bitmapmig.plans import dump, load
-from bitmapmig.plans.fingerprint import fingerprint
-from tests.build import MIB, Error, Part, bitmap, codes, destination, drive, export, job, node, planned, source, stored
+from tests.build import MIB, Error, Part, bitmap, codes, destination, node, planned, source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,43 +107,3 @@ def test_the_identities_of_both_ends() -> None:
         ("unix:destination.qmp", "1-2", None, "7.2.22", None),
     ]
     assert plan.source.fingerprint != plan.destination.fingerprint
-
-
-def _image(**change: Any) -> Part:
-    return node("n", "qcow2", **{"bitmaps": ["b0"], "stored": ["s0"], "file": "f", **change})
-
-
-_BASE: tuple[Part, ...] = (_image(), node("f", "file"), drive("d", "n", qdev="vd0"))
-_CHANGES: list[dict[str, Any]] = [
-    {"size": MIB},
-    {"ro": True},
-    {"compat": "0.10"},
-    {"stored": []},
-    {"stored": [stored("s0", clean=True)]},
-    {"bitmaps": ["b1"]},
-    {"bitmaps": [bitmap("b0", granularity=512)]},
-    *({"bitmaps": [bitmap("b0", flag)]} for flag in ("disabled", "busy", "persistent", "inconsistent")),
-]
-
-
-@pytest.mark.parametrize(
-    ("parts", "same"),
-    [
-        (_BASE, True),
-        (_BASE[::-1], True),
-        ((_image(bitmaps=[bitmap("b0", count=MIB)]), *_BASE[1:]), True),
-        ((*_BASE, job("j", "mirror", main="n"), export("e", "n")), True),
-        ((_image(bitmaps=[bitmap(None), "b0"]), *_BASE[1:]), True),
-        ((*_BASE, node("x")), False),
-        ((node("n", "qcow2", ["b0"], stored=["s0"], backing="f"), *_BASE[1:]), False),
-        ((node("n", "raw", ["b0"], file="f"), *_BASE[1:]), False),
-        ((*_BASE[:2], drive("e", "n", qdev="vd0")), False),
-        ((*_BASE[:2], drive("d", "n", qdev="vd1")), False),
-        ((*_BASE[:2], drive("d", "f", qdev="vd0")), False),
-        *(((_image(**change), *_BASE[1:]), False) for change in _CHANGES),
-    ],
-)  # fmt: skip
-def test_the_fingerprint(parts: Sequence[Part], same: bool) -> None:  # noqa: FBT001
-    """Equal while nodes, edges, backends, sizes and bitmaps are; not over dirty bytes, jobs, exports and order."""
-    of = [fingerprint(graph.read(source(*some), "source")[0]) for some in (_BASE, parts)]
-    assert (of[0] == of[1]) is same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, assume, event, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bitmapmig.captures import Capture, Exchange
 from bitmapmig.plans import dump, load
 from bitmapmig.policy.model import merged
-from tests.build import planned
+from tests.build import NodeSpec, bitmap, planned
 from tests.qemu_model import Arrived, FailedError, QemuModel
 from tests.strategies import World, worlds
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bitmapmig.diagnostics import Diagnostic
     from bitmapmig.plans import Plan
     from bitmapmig.plans.document import NodeAlias
+    from tests.build import Part
 
 _EVERY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,254}\Z")
@@ -63,10 +65,16 @@ def _reordered(capture: Capture, dice: random.Random) -> Capture:
 @_EVERY
 @given(worlds(), st.integers())
 def test_the_order_of_replies_does_not_matter(world: World, seed: int) -> None:
-    """The same bytes, whatever the order of nodes, edges, devices, bitmaps and members."""
+    """The same bytes, whatever the order of nodes, edges, devices, bitmaps and members.
+
+    But for what is foretold of a refused plan: which of two causes QEMU meets first, is told by the order of its lists.
+    """
     dice = random.Random(seed)
     source, destination = (_reordered(one, dice) for one in world.captures())
-    assert dump(planned(source, destination, world.policy)) == dump(world.plan())
+    made, again = world.plan(), planned(source, destination, world.policy)
+    if made.verdict == "refused":
+        again = again.model_copy(update={"foretold": made.foretold})
+    assert dump(again) == dump(made)
 
 
 _HASHES = re.compile(r"sha256:[0-9a-f]{64}|bm-[0-9a-f]{16}")
@@ -122,7 +130,7 @@ def test_every_named_bitmap_has_exactly_one_fate(world: World) -> None:
 @_EVERY
 @given(worlds())
 def test_maps_are_one_to_one_both_ways(world: World) -> None:
-    """No node, alias, bitmap or bitmap alias twice; with two maps both speak of the same aliases."""
+    """No node, alias, bitmap or bitmap alias twice; of two maps the destination's knows all aliases of the source's."""
     maps = world.plan().block_bitmap_mapping
     for entries in (maps.source or (), maps.destination or ()):
         assert len({one.node_name for one in entries}) == len({one.alias for one in entries}) == len(entries)
@@ -130,7 +138,7 @@ def test_maps_are_one_to_one_both_ways(world: World) -> None:
             names, aliases = {one.name for one in entry.bitmaps}, {one.alias for one in entry.bitmaps}
             assert len(names) == len(aliases) == len(entry.bitmaps) > 0
     if maps.source and maps.destination:
-        assert _aliases(maps.source) == _aliases(maps.destination)
+        assert _aliases(maps.source) <= _aliases(maps.destination)
 
 
 def _aliases(entries: tuple[NodeAlias, ...]) -> set[tuple[str, str]]:
@@ -215,16 +223,24 @@ def test_what_qemu_would_do_exactly_by_itself_is_not_refused(world: World, rules
 
 def _by_default(model: QemuModel, arrived: dict[str, set[str]]) -> set[tuple[str, str, str, str]] | None:
     """What QEMU sends without a mapping once `arrived` bitmaps are there; None where it sends nothing at all."""
-    bitmaps = {node: {one["name"] for one in model.bitmaps(node)} | arrived.get(node, set()) for node in model.nodes}
+    parts: list[Part] = []
+    for part in model.parts:
+        if isinstance(part, NodeSpec):
+            here = {one["name"]: one for one in model.bitmaps(part.name)}
+            there = {name: bitmap(name) for name in arrived.get(part.name, ())}
+            parts.append(replace(part, record={**part.record, "dirty-bitmaps": list((there | here).values())}))
+        else:
+            parts.append(part)
+    after = QemuModel(parts)
     try:
-        names = model.default_names()
+        names = after.default_names()
     except FailedError:
         return None
     return {
-        (node, names[node], name, name)
-        for node, here in bitmaps.items()
-        for name in here
-        if not names[node].startswith("#") and len(name.encode()) <= 255
+        (node, names[node], one["name"], one["name"])
+        for node in after.nodes
+        for one in after.bitmaps(node)
+        if not names[node].startswith("#") and len(one["name"].encode()) <= 255
     }
 
 

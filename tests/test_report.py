@@ -104,9 +104,9 @@ def test_refusal_in_words() -> None:
         """
 BM501 destination-missing  2 times
   source: bitmap 'b0' on 'n0' goes to 'n0', and the destination has no device or
-    node of that name
+    node of that name; 2 other bitmaps would be lost with it
   source: bitmap 'b1' on 'n0' goes to 'n0', and the destination has no device or
-    node of that name
+    node of that name; 2 other bitmaps would be lost with it
 """
         in said
     )

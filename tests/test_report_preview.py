@@ -38,8 +38,9 @@ def test_tree_in_words() -> None:
         == """\
 source  vm, QEMU 7.2.22, machine pc-q35-7.2, running, unix:source.qmp
   1 bitmap on 4 nodes, addresses by the rule set explicit
-  by itself, with dirty-bitmaps on, QEMU would send all of them; whether they
-  arrive, `bitmapmig plan` tells
+  by itself, QEMU would drop all of them and say `completed`, since
+  dirty-bitmaps is off; with it on, it would complete, and not bring all of
+  them: 1 lost-at-shutdown
 
 device cd0
 └─ no medium
@@ -50,7 +51,8 @@ device drive0, guest device disk0
    └─ file: #block2  qcow2, 16 MiB
       │  bitmap b0  persistent, 64 KiB dirty, granularity 64 KiB
       │      address drive0/b0 -> f0: root of device 'drive0', below throttle
-      │      QEMU by itself sends it as drive0/b0 -> t0
+      │      QEMU by itself brings it as drive0/b0 -> t0, and forgets it at
+      │        shutdown: 't0' cannot store it: its driver is 'throttle'
       └─ file: #block3  file, 1 MiB
 
 used by no device
@@ -74,19 +76,23 @@ device drive0
     [
         ([node("n0", bitmaps=["b0"])], [node("n1")], "address n0/b0 -> nothing of this name: explicit node-name"),
         ([node("n0", bitmaps=["b0"])], [node("n1")], "QEMU would drop all of them and say `completed`"),
-        ([node("#b", bitmaps=["b0"])], [], "QEMU would fail the whole migration over 1 bitmap"),
+        (
+            [node("#b", bitmaps=["b0"])],
+            [],
+            "with it on, it would fail the whole migration: bitmap 'b0' on '#b': its node has no name",
+        ),
         ([node("#b", bitmaps=["b0"])], [], "no address: bitmap 'b0' is on the node '#b'"),
         (
             [node("n0", bitmaps=[bitmap("b0", "busy")])],
             [],
-            "QEMU by itself fails the migration: it is in use by another",
+            "QEMU by itself fails the migration over it: it is in use by another",
         ),
         ([node("n0", bitmaps=[bitmap("b0", "inconsistent")])], [], "granularity 64 KiB, inconsistent"),
         ([node("n0", bitmaps=[bitmap("b0", "disabled")])], [], "granularity 64 KiB, not recording"),
         (
             [node("n0", bitmaps=["x" * 300])],
             [],
-            "QEMU by itself fails the migration: its name is longer than 255 bytes",
+            "QEMU by itself fails the migration over it: its name is longer than 255 bytes",
         ),
         ([node("n0", "new-driver", file="n1"), node("n1", bitmaps=["b0"]), drive("d0", "n0")], [], "perhaps a filter"),
         (
@@ -94,7 +100,11 @@ device drive0
             [],
             "cannot be known from",
         ),
-        ([node("n0", bitmaps=["b0"]), drive("d0", "n0"), drive("d1", "n0")], [], "several devices end on its node"),
+        (
+            [node("n0", bitmaps=["b0"]), drive("d0", "n0"), drive("d1", "n0")],
+            [],
+            "its node is met again below device 'd1'",
+        ),
         ([node("n0", bitmaps=["b0"])], [], "no write of the guest reaches this node"),
     ],
 )
@@ -112,11 +122,11 @@ def test_mapping_in_force_decides() -> None:
         node("n0", bitmaps=["b0", "b1"]), node("n1", bitmaps=["b2"]), parameters={"block-bitmap-mapping": [listed]}
     )
     said = text(preview_lines(preview(here, None), 200))
-    assert "a block-bitmap-mapping of 1 node is in force" in said
-    assert "QEMU by itself sends it as elsewhere/other: by the mapping in force" in said
-    assert "QEMU by itself does not send it: the mapping in force does not list it" in said
-    assert "QEMU by itself does not send it: the mapping in force does not have its node" in said
-    assert "QEMU would send 1 of them" in said
+    assert "a `block-bitmap-mapping` is in force on the source already: as it is, the next migration drops 2" in said
+    assert "QEMU by itself sends it as elsewhere/other: by the mapping of the source" in said
+    assert "QEMU by itself drops it: the mapping of the source does not list it" in said
+    assert "QEMU by itself drops it: the mapping of the source does not have its node" in said
+    assert "it would complete, and not bring all of them: 2 dropped" in said
 
 
 def test_mapping_in_force_on_the_other_side() -> None:
@@ -125,7 +135,7 @@ def test_mapping_in_force_on_the_other_side() -> None:
     there = destination(node("n0"), node("n9"), parameters={"block-bitmap-mapping": [listed]})
     said = text(preview_lines(preview(source(node("n0", bitmaps=["b0"])), there), 200))
     assert "address n0/b0 -> n0: explicit node-name\n" in said
-    assert "QEMU by itself sends it as n0/b0 -> n9: " in said
+    assert "QEMU by itself brings it as n0/b0 -> n9: " in said
 
 
 def test_shared_node_is_drawn_once() -> None:

@@ -54,8 +54,9 @@ def test_jobs_that_stop_the_switch_over(kind: str, version: tuple[int, int, int]
 def test_jobs_on_what_no_device_uses(
     kind: str, version: tuple[int, int, int], driver: str, expected: list[str]
 ) -> None:
-    """From 7.2 a backup and an active commit do harm only below a device or a drive; other jobs do everywhere."""
-    more = (node("#f", driver, file="idle"), job("j0", kind, main="#f"))
+    """From 7.2 a backup and an active commit do no harm on a bare node; a commit below an overlay does."""
+    above = [node("over", "qcow2", backing="#f")] if driver == "commit_top" else []
+    more = (*above, node("#f", driver, file="idle"), job("j0", kind, main="#f"))
     assert codes(_with(*more, version=version).refusals) == expected
 
 

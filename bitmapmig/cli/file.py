@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-from bitmapmig import codes
+from bitmapmig import atomic, codes
 from bitmapmig.diagnostics import CannotRunError, Where
 
 #: What stands for standard output where the name of a file is asked for.
@@ -43,18 +41,7 @@ def _write(path: Path, raw: bytes) -> None:
         return
     if mode is not None and stat.S_ISDIR(mode):
         raise IsADirectoryError(None, "it is a folder")
-    # a short name of its own, because the target's may be as long as names can be
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".bitmapmig-", delete=False) as file:
-        try:
-            os.fchmod(file.fileno(), _allowed() if mode is None else stat.S_IMODE(mode))
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    _keep(target.parent)
+    atomic.replace(target, raw, _allowed() if mode is None else stat.S_IMODE(mode))
 
 
 def _mode(path: Path) -> int | None:
@@ -70,13 +57,3 @@ def _allowed() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
-
-
-def _keep(folder: Path) -> None:
-    """Make the new name outlive a power cut, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

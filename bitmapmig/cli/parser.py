@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 #: The rule sets of `bitmapmig.resolve`; a test holds them equal.
 RULES = ("explicit", "qemu", "root-only", "guest-device")
 #: The documents of `bitmapmig.schemas`; a test holds them equal.
-SCHEMAS = ("capture", "plan", "policy", "preview")
+SCHEMAS = ("applied", "capture", "finished", "migrated", "plan", "policy", "preview", "verified")
+#: The dialects of `bitmapmig.applying.scripts`; a test holds them equal.
+SCRIPTS = ("qmp", "virsh")
 #: The shells that there are completions for.
 SHELLS = ("bash", "fish", "tcsh", "zsh")
 
 _ENDPOINT = "unix:PATH, tcp:HOST:PORT, the path of a socket or of a stored capture, or - for one on standard input"
-_EXITS = "exit codes: 0 done, 2 could not run, 3 refused"
+_EXITS = (
+    "exit codes: 0 done, 2 could not run, 3 refused, 4 plan is stale,\n"
+    "5 verification failed, 6 lock held by another, 130 interrupted"
+)
 
 
 class _Commands:
@@ -52,7 +57,7 @@ class _Commands:
 def build() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     commands = _Commands()
-    for add in (_capture, _preview, _plan, _explain, _schema, _completion):
+    for add in (_capture, _preview, _plan, _apply, _verify, _finish, _explain, _schema, _completion):
         add(commands)
     return commands.parser
 
@@ -126,6 +131,89 @@ def _plan(commands: _Commands) -> None:
     _all(parser)
 
 
+def _apply(commands: _Commands) -> None:
+    parser = commands.add(
+        "apply",
+        "carry a plan out",
+        "Looks whether the plan still fits both QEMUs, sets what it says on the\n"
+        "destination and then on the source, and reads it back; or sets nothing and says\n"
+        "why (exit code 4 where the plan is stale). What was set is put back where\n"
+        "anything fails. It does not start the migration; with --wait-migration it waits\n"
+        "for one, verifies it (exit code 5 where a bitmap is not as planned) and cleans\n"
+        "up.",
+        [
+            "bitmapmig apply plan.json",
+            "bitmapmig apply plan.json --dry-run",
+            "bitmapmig apply plan.json --script virsh",
+        ],
+    )
+    parser.add_argument("plan", metavar="PLAN", help="the file that `plan -o FILE` wrote, or - for standard input")
+    parser.add_argument("--source", metavar="ENDPOINT", help="the source, where it is not where the plan says")
+    parser.add_argument("--destination", metavar="ENDPOINT", help="the same, for the destination")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="look and compare, and show the commands, but set nothing")
+    how.add_argument(
+        "--script",
+        metavar="SHELL",
+        choices=SCRIPTS,
+        help="print lines that set it, for qmp-shell (qmp) or for a shell with virsh (virsh); nothing is connected to",
+    )
+    how.add_argument(
+        "--wait-migration",
+        action="store_true",
+        help="stay until the migration that you start has ended: warn where a graph changes, then verify and finish",
+    )
+    parser.add_argument(
+        "--wait-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long to wait for the end of the migration (without it: for ever)",
+    )
+    _lock(parser)
+    _timeout(parser)
+    _format(parser)
+    _all(parser)
+
+
+def _verify(commands: _Commands) -> None:
+    parser = commands.add(
+        "verify",
+        "prove that the bitmaps arrived",
+        "Compares every bitmap of a plan on both sides after the migration, and says on\n"
+        "what proof. Best while the destination is paused (started with -S) and the\n"
+        "source is still there. Exit code 5 where a bitmap is not as planned; one that\n"
+        "may be right and cannot be proven is said, with --strict it is 5 as well.\n"
+        "Nothing is changed on either side.",
+        ["bitmapmig verify plan.json", "bitmapmig verify plan.json --strict --log destination.log --format json"],
+    )
+    _plan_and_ends(parser)
+    parser.add_argument("--log", metavar="FILE", help="what the destination printed to standard error, for the causes")
+    parser.add_argument("--strict", action="store_true", help="fail for what is not proven as well")
+    _timeout(parser)
+    _format(parser)
+    _all(parser)
+
+
+def _finish(commands: _Commands) -> None:
+    parser = commands.add(
+        "finish",
+        "leave both ends clean after a migration",
+        "Turns dirty-bitmaps off where the plan turned it on (with it on, a later savevm\n"
+        "never returns), and replaces the maps that the plan set by neutral ones (left on\n"
+        "a destination, a map is its outgoing one at the next migration). Refuses (exit\n"
+        "code 3) while a migration is under way, or where none has completed. An end that\n"
+        "is gone is said to be. It can be run again at any time.",
+        ["bitmapmig finish plan.json", "bitmapmig finish plan.json --failed --dry-run"],
+    )
+    _plan_and_ends(parser)
+    parser.add_argument("--failed", action="store_true", help="give the attempt up: no migration need have completed")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be sent, and send nothing")
+    _lock(parser)
+    _timeout(parser)
+    _format(parser)
+    _all(parser)
+
+
 def _explain(commands: _Commands) -> None:
     parser = commands.add(
         "explain",
@@ -169,6 +257,35 @@ def _resolve(parser: argparse.ArgumentParser) -> None:
         choices=RULES,
         help=f"the rule set that gives addresses: {', '.join(RULES)}; else the policy's, else explicit",
     )
+
+
+def _lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lock",
+        metavar="URL",
+        help="where the lock of the VM is kept: a coordination service of tooz such as redis://HOST:6379; "
+        "else a file of this host",
+    )
+    parser.add_argument(
+        "--lock-timeout",
+        metavar="SECONDS",
+        type=_waiting,
+        default=0.0,
+        help="how long to wait for another who holds the lock (%(default)g)",
+    )
+
+
+def _waiting(text: str) -> float:
+    return 0.0 if float(text) == 0 else _seconds(text)
+
+
+_waiting.__name__ = "number"  # what argparse calls the type in its message
+
+
+def _plan_and_ends(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN", help="the file that `bitmapmig plan -o FILE` wrote, or -")
+    parser.add_argument("--source", metavar="ENDPOINT", help="where the source is, if not where it was planned for")
+    parser.add_argument("--destination", metavar="ENDPOINT", help="the same, for the destination")
 
 
 def _timeout(parser: argparse.ArgumentParser) -> None:

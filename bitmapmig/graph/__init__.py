@@ -2,6 +2,7 @@
 
 from bitmapmig.graph.drivers import NOT_FILTERS
 from bitmapmig.graph.model import BlockGraph
+from bitmapmig.graph.order import activation, with_bitmaps
 from bitmapmig.graph.read import read
 from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, StoredBitmap, Walk
 
@@ -16,5 +17,7 @@ __all__ = [
     "Node",
     "StoredBitmap",
     "Walk",
+    "activation",
     "read",
+    "with_bitmaps",
 ]

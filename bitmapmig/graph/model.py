@@ -17,17 +17,18 @@ import networkx as nx
 
 from bitmapmig.graph.drivers import FILTERED_ROLES, FILTERS, JOB_FILTERS, NO_WRITE_ROLES, NOT_FILTERS
 from bitmapmig.graph.vertices import Backend, Edge, Export, Job, Kind, Node, Walk
-from bitmapmig.qapi import DeviceName, NodeName
+from bitmapmig.qapi import BitmapName, DeviceName, NodeName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class BlockGraph:
     """A frozen block graph: build it from values, or with `bitmapmig.graph.read` from a capture.
 
-    `unseen_children` are the nodes that may have children which no edge shows. The edges must be acyclic and must refer
-    to nodes that are there; `read` sees to it for captures.
+    `unseen_children` are the nodes that may have children which no edge shows. `listing` is node -> names of its
+    bitmaps, both in the order in which QEMU comes to them; what it leaves out comes last, by name. The edges must be
+    acyclic and must refer to nodes that are there; `read` sees to it for captures.
     """
 
     def __init__(
@@ -39,13 +40,18 @@ class BlockGraph:
         exports: Iterable[Export] = (),
         *,
         unseen_children: Iterable[NodeName] = (),
+        listing: Mapping[NodeName, Sequence[BitmapName]] | None = None,
     ) -> None:
         """Take the values; edges of backends, jobs and exports follow from their own members."""
+        backends = tuple(backends)
         self.nodes: Mapping[NodeName, Node] = {node.name: node for node in sorted(nodes, key=lambda node: node.name)}
         self.backends = tuple(sorted(backends, key=lambda one: (one.device or "", one.qdev or "", one.root or "")))
         self.jobs = tuple(sorted(jobs, key=lambda job: job.id))
         self.exports = tuple(sorted(exports, key=lambda export: export.id))
         self.unseen_children = frozenset(unseen_children)
+        self.listing = listing or {}
+        #: the backends in the order in which QEMU comes to them
+        self.listed_backends = backends
         graph: nx.MultiDiGraph[tuple[Kind, str]] = nx.MultiDiGraph()
         graph.add_nodes_from(("node", name) for name in self.nodes)
         for edge in edges:

@@ -65,6 +65,11 @@ class _Reader:
         self.stats = capture.returned("query-blockstats", _STATS) or ()
         self.job_infos = capture.returned("query-jobs", _JOBS) or ()
         self.export_infos = capture.returned("query-block-exports", _EXPORTS) or ()
+        # the query puts each node before those that are there already (`bdrv_named_nodes_list`)
+        self.listing = {
+            record.node_name: [bitmap.name for bitmap in record.dirty_bitmaps if bitmap.name is not None]
+            for record in reversed(self.records)
+        }
         self.known = {record.node_name for record in self.records}
         if len(self.known) < len(self.records):
             # one of two records of a name is taken, and which of them must not depend on their order
@@ -84,6 +89,7 @@ class _Reader:
             jobs=self._jobs(),
             exports=self._exports(),
             unseen_children=unseen,
+            listing=self.listing,
         )
         return graph, tuple(self.found)
 

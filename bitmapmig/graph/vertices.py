@@ -56,6 +56,10 @@ class Node:
         """The bitmap of that name in the image."""
         return next((bitmap for bitmap in self.stored or () if bitmap.name == name), None)
 
+    def holds_read_only(self, bitmap: Bitmap) -> bool:
+        """Whether QEMU holds the bitmap read-only, which no query shows: it was loaded from an image open read-only."""
+        return bool(self.read_only and bitmap.persistent and self.stored_bitmap(bitmap.name))
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Severity, Where, order
-from bitmapmig.plans.document import Commands, Fate, Identity, Mapping, Plan, PlannedBitmap, Transform
-from bitmapmig.plans.fingerprint import fingerprint
+from bitmapmig.plans.document import Commands, Fate, Mapping, Plan, PlannedBitmap, Transform
+from bitmapmig.plans.fingerprint import identify
+from bitmapmig.plans.gate import foreseen, losses, with_radius
 from bitmapmig.plans.mapping import Maps, commands, maps, residue
 from bitmapmig.validate import assumptions, by_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bitmapmig.diagnostics import Side
     from bitmapmig.pair import Pair
-    from bitmapmig.plans.document import Command
+    from bitmapmig.plans.document import Command, Identity
     from bitmapmig.policy import Decision
     from bitmapmig.validate import End, Situation
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
     """The plan, refused where a finding refuses that the policy does not accept.
 
-    What the map would need from a QEMU that does not have it, is found here (BM521, BM522, BM601).
+    What the map would need from a QEMU that does not have it is found here (BM521, BM522, BM601), and what the model of
+    QEMU foretells of the whole (BM603).
     """
     taken = set(situation.policy.accept) & set(codes.ACCEPTABLE)
     accepted = tuple(one for one in found if one.severity is Severity.REFUSAL and one.code in taken)
@@ -32,6 +34,9 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
     made = maps(situation)
     to_send = commands(situation, made)
     refusals += _unsupported(situation, made, to_send)
+    told = foreseen(situation, made)
+    if not refusals:
+        refusals += losses(situation, told, accepted)
     refused = bool(refusals)
     if refused:
         to_send = {"source": (), "destination": ()}
@@ -41,30 +46,32 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
         provisional=situation.provisional,
         resolve=situation.policy.resolve or "explicit",
         source=_identity(situation.source),
-        destination=_identity(situation.destination),
+        destination=_identity(situation.destination, _names_there(situation, made)),
         bitmaps=_bitmaps(situation, made, refusals),
         block_bitmap_mapping=Mapping(source=None, destination=None)
         if refused
         else Mapping(source=made.source, destination=made.destination),
         commands=Commands(destination=to_send["destination"], source=to_send["source"]),
         residue=() if refused else residue(situation, made),
-        refusals=tuple(sorted(refusals, key=order)),
+        foretold=told,
+        refusals=tuple(sorted(with_radius(refusals, told), key=order)),
         advice=tuple(one for one in found if one.severity is Severity.ADVICE),
         accepted=accepted,
         assumed_from_version=assumptions(situation) if situation.decisions else (),
     )
 
 
-def _identity(end: End) -> Identity:
-    state = end.state
-    return Identity(
-        endpoint=state.endpoint,
-        uuid=state.uuid,
-        name=state.name,
-        qemu_version=state.version_text,
-        machine_type=state.machine_type,
-        fingerprint=fingerprint(end.graph),
-    )
+def _identity(end: End, names: Iterable[str] = ()) -> Identity:
+    return identify(end.state, end.graph, names)
+
+
+def _names_there(situation: Situation, made: Maps) -> Iterator[str]:
+    """The names by which nodes of the destination are found: in the plan, and by QEMU in the stream or in its map."""
+    yield from (one.destination.name for one in situation.pairs)
+    if made.destination is None:
+        yield from (entry.alias for entry in made.source or ())
+    else:
+        yield from (entry.node_name for entry in made.destination)
 
 
 def _unsupported(situation: Situation, made: Maps, to_send: dict[Side, tuple[Command, ...]]) -> Iterator[Diagnostic]:

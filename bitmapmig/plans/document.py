@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from bitmapmig.diagnostics import BitmapmigError, Diagnostic
+from bitmapmig.fate import Foretold
+from bitmapmig.plans.structure import Structure
 
 Fate: TypeAlias = Literal["migrate", "by-storage", "left-behind", "refused"]
 
@@ -66,7 +68,10 @@ class Command(Document):
 
 
 class Identity(Document):
-    """Which QEMU a plan was made for; `fingerprint` is over what the plan depends on (see `plans.fingerprint`)."""
+    """Which QEMU a plan was made for, and how its block graph hung together then.
+
+    `fingerprint` is over what the plan depends on (see `plans.fingerprint`), `structure` is all that there was.
+    """
 
     endpoint: str
     uuid: str | None
@@ -74,6 +79,7 @@ class Identity(Document):
     qemu_version: str
     machine_type: str | None
     fingerprint: str
+    structure: Structure
 
 
 class PlannedBitmap(Document):
@@ -132,6 +138,8 @@ class Plan(Document):
     """The plan document, or the refusal: what `bitmapmig plan` emits and `apply` will take.
 
     `guarantee` is False where findings were accepted by the policy; `provisional` where the destination does not wait.
+    `foretold` is what QEMU would do with the map of the plan; where a bitmap has no place in a map, what it would do
+    with the names that it gives by itself.
     """
 
     format_version: Literal[1] = 1
@@ -145,6 +153,7 @@ class Plan(Document):
     block_bitmap_mapping: Mapping
     commands: Commands
     residue: tuple[Residue, ...]
+    foretold: Foretold
     refusals: tuple[Diagnostic, ...]
     advice: tuple[Diagnostic, ...]
     accepted: tuple[Diagnostic, ...]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitmapmig.plans.document import BitmapAlias, Command, NodeAlias, Residue, Transform
-from bitmapmig.qapi import BitmapName
+from bitmapmig.qapi import BitmapName, byte_length
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bitmapmig.diagnostics import Side
     from bitmapmig.graph import BlockGraph, Node
@@ -45,11 +45,6 @@ class Maps:
             for entry in self.source or ()
             for bitmap in entry.bitmaps
         }
-
-
-def byte_length(name: str) -> int:
-    """The bytes of `name` in QEMU, which holds a NUL character in two."""
-    return len(name.encode()) + name.count("\0")
 
 
 def well_formed(alias: str) -> bool:
@@ -180,17 +175,19 @@ def residue(situation: Situation, found: Maps) -> tuple[Residue, ...]:
     if found.destination is not None:
         after = _bitmaps_after(situation)
         left.append(_neutral(situation.destination.graph, after, "destination"))
-    source = situation.source.graph
-    left.append(_neutral(source, {node.name: _names(node) for node in source.nodes.values()}, "source"))
-    left.append(
-        Residue(
-            side="source",
-            what="dirty-bitmaps",
-            message="the capability stays on; with it on, a later savevm never returns",
-            commands=(set_capability(state=False),),
-        )
+    left.append(_neutral(situation.source.graph, None, "source"))
+    return (*left, _capability(on_before=situation.source.state.capabilities.get("dirty-bitmaps", False)))
+
+
+def _capability(*, on_before: bool) -> Residue:
+    """The source's capability, with the command that turns it off again exactly where the plan is what turns it on."""
+    begin = "the capability was on before, and stays on" if on_before else "the capability stays on"
+    return Residue(
+        side="source",
+        what="dirty-bitmaps",
+        message=f"{begin}; with it on, a later savevm never returns",
+        commands=() if on_before else (set_capability(state=False),),
     )
-    return tuple(left)
 
 
 def _bitmaps_after(situation: Situation) -> dict[NodeName, list[str]]:
@@ -200,7 +197,7 @@ def _bitmaps_after(situation: Situation) -> dict[NodeName, list[str]]:
         after[one.destination.name].append(one.name)
     for node, names in after.items():
         stored = situation.destination.graph.nodes[node].stored or ()
-        names += [bitmap.name for bitmap in stored if bitmap.name not in names]
+        names += [name for name in dict.fromkeys(bitmap.name for bitmap in stored) if name not in names]
     return after
 
 
@@ -208,21 +205,39 @@ def _names(node: Node) -> list[str]:
     return [bitmap.name for bitmap in node.bitmaps]
 
 
-def _neutral(graph: BlockGraph, bitmaps: dict[NodeName, list[str]], side: Side) -> Residue:
-    """The map that does what no map does: every node under its default name, its bitmaps under their own.
+@dataclass(frozen=True, slots=True)
+class Neutral:
+    """The map that does what no map does, and the bitmaps (`node/name`) that no map can do it for."""
 
-    What QEMU by itself would refuse to migrate, for want of a usable name, cannot be in it; the message says so.
+    entries: tuple[NodeAlias, ...]
+    left_out: tuple[str, ...]
+
+
+def neutral(graph: BlockGraph, bitmaps: Mapping[NodeName, Iterable[str]] | None = None) -> Neutral:
+    """Every node of `graph` under its default name, with all its bitmaps under their own; or with those in `bitmaps`.
+
+    What QEMU by itself would refuse to migrate, for want of a usable name, cannot be in it. Where there are no entries,
+    there is no neutral map: an empty one drops everything.
     """
-    entries, left_out = [], []
-    for node, names in sorted(bitmaps.items()):
+    listed = bitmaps if bitmaps is not None else {node.name: _names(node) for node in graph.nodes.values()}
+    entries: list[NodeAlias] = []
+    left_out: list[str] = []
+    for node, names in sorted((node, sorted(names)) for node, names in listed.items()):
         alias = default_name(graph, graph.nodes[node])
-        usable = [name for name in sorted(names) if well_formed(alias) and byte_length(name) <= ALIAS_LIMIT]
-        left_out += [f"{node}/{name}" for name in sorted(names) if name not in usable]
+        usable = [name for name in names if well_formed(alias) and byte_length(name) <= ALIAS_LIMIT]
+        left_out += [f"{node}/{name}" for name in names if name not in usable]
         if usable:
-            listed = tuple(BitmapAlias(name=name, alias=name) for name in usable)
-            entries.append(NodeAlias(node_name=node, alias=alias, bitmaps=listed))
+            aliases = tuple(BitmapAlias(name=name, alias=name) for name in usable)
+            entries.append(NodeAlias(node_name=node, alias=alias, bitmaps=aliases))
+    return Neutral(tuple(entries), tuple(left_out))
+
+
+def _neutral(graph: BlockGraph, bitmaps: Mapping[NodeName, Iterable[str]] | None, side: Side) -> Residue:
+    """The map that stays in force, with the command that makes it neutral; the message names what cannot be in it."""
+    made = neutral(graph, bitmaps)
     message = "the map stays in force and becomes the outgoing one of the next migration; it cannot be un-set"
-    if left_out:
+    if made.left_out:
+        left_out = list(made.left_out)
         message += f"; QEMU by itself refuses to migrate {left_out}, and any map would drop them without a word"
-    commands = (set_mapping(entries),) if entries else ()
+    commands = (set_mapping(made.entries),) if made.entries else ()
     return Residue(side=side, what="block-bitmap-mapping", message=message, commands=commands)

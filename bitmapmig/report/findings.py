@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from bitmapmig.diagnostics import Diagnostic, Where
 
 #: The colour of what a finding does.
-STYLES = {"error": "bold red", "refusal": "bold red", "advice": "bold yellow"}
+STYLES = {
+    "error": "bold red",
+    "failure": "bold red",
+    "stale": "bold red",
+    "refusal": "bold red",
+    "advice": "bold yellow",
+}
 _LABEL = 10
 
 

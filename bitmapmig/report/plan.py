@@ -45,8 +45,8 @@ def plan_lines(plan: Plan, width: int, limits: Limits = UNLIMITED) -> Iterator[T
         yield from _bitmaps(plan, width, limits)
     if plan.commands.destination or plan.commands.source:
         yield from _heading("Commands, to be run in this order before `migrate`")
-        yield from _commands("destination", plan.commands.destination, width, limits)
-        yield from _commands("source", plan.commands.source, width, limits)
+        yield from command_lines("destination", plan.commands.destination, width, limits)
+        yield from command_lines("source", plan.commands.source, width, limits)
     if plan.residue:
         yield from _heading("Afterwards: what stays set, and what makes it harmless")
         yield from _residue(plan, width, limits)
@@ -225,7 +225,8 @@ def _state(one: PlannedBitmap) -> list[str]:
 # commands
 
 
-def _commands(side: str, commands: Sequence[Command], width: int, limits: Limits) -> Iterator[Text]:
+def command_lines(side: str, commands: Sequence[Command], width: int, limits: Limits) -> Iterator[Text]:
+    """The commands of one side below its name, ready to be pasted."""
     if commands:
         yield Text.assemble("  on the ", (side, "cyan"))
     for command in commands:

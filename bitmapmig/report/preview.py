@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from bitmapmig.fate.outcome import WHOLE
 from bitmapmig.report.escape import escaped, named, placed, size
 from bitmapmig.report.findings import UNLIMITED, Limits, findings
 from bitmapmig.report.layout import counted, prose
@@ -15,18 +16,22 @@ from bitmapmig.report.tree import UNICODE, Drawing, Guides, Tree, Vertex
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bitmapmig.fate import Foretold, ForetoldBitmap
+    from bitmapmig.fate.outcome import Outcome
     from bitmapmig.previews import Preview, PreviewBackend, PreviewBitmap, PreviewNode, PreviewSide, StoredCopy
 
 
 def preview_lines(preview: Preview, width: int, limits: Limits = UNLIMITED, guides: Guides = UNICODE) -> Iterator[Text]:
     """Both sides of a preview for people; `width` is in terminal cells."""
-    source = _Words(preview.source, migrates=True, paired=preview.destination is not None)
+    source = _Words(preview.source, preview.foretold_with_dirty_bitmaps, paired=preview.destination is not None)
     yield from _head("source", preview.source, preview.resolve, width)
+    if preview.foretold.bitmaps:
+        yield from prose(_by_itself(preview), width, "  ")
     yield from _picture(source, width, limits, guides)
     if preview.destination is not None:
         yield Text()
         yield from _head("destination", preview.destination, preview.resolve, width)
-        yield from _picture(_Words(preview.destination, migrates=False, paired=False), width, limits, guides)
+        yield from _picture(_Words(preview.destination, None, paired=False), width, limits, guides)
 
 
 def _head(side: str, shown: PreviewSide, rules: str, width: int) -> Iterator[Text]:
@@ -41,27 +46,43 @@ def _head(side: str, shown: PreviewSide, rules: str, width: int) -> Iterator[Tex
     if bitmaps:
         words += f", addresses by the rule set {rules}"
     yield from prose(words, width, "  ")
-    if shown.mapped_nodes is not None:
-        words = f"a block-bitmap-mapping of {counted(shown.mapped_nodes, 'node')} is in force"
-        yield from prose(Text(words, "yellow"), width, "  ")
-    if side == "source" and bitmaps:
-        yield from prose(_by_itself(shown.dirty_bitmaps, bitmaps), width, "  ")
+    for one in shown.unclean:
+        yield from prose(Text(escaped(one.message, backslash=False), "yellow"), width, "  ")
+        yield from prose(Text(escaped(one.remedy, backslash=False), "dim"), width, "    ")
 
 
-def _by_itself(capability: bool, bitmaps: list[PreviewBitmap]) -> Text:  # noqa: FBT001  as QEMU has it
-    """What QEMU would do without a plan, in one sentence."""
-    begin = f"by itself, {'' if capability else 'with dirty-bitmaps on, '}QEMU would "
-    outcomes = [bitmap.unaided.outcome for bitmap in bitmaps]
-    if "fails" in outcomes:
-        over = counted(outcomes.count("fails"), "bitmap")
-        return Text.assemble(begin, ("fail the whole migration", "red"), f" over {over}")
-    if "dropped" in outcomes:
-        return Text.assemble(begin, ("drop all of them", "red"), " and say `completed`")
-    if "unknown" in outcomes:
-        return Text(f"{begin}do what cannot be known from here")
-    sent = outcomes.count("sent")
-    which = "all of them" if sent == len(outcomes) else f"{sent:,} of them"
-    return Text(f"{begin}send {which}; whether they arrive, `bitmapmig plan` tells")
+def _by_itself(preview: Preview) -> Text:
+    """What QEMU would do without a plan, in one or two sentences."""
+    told, with_capability = preview.foretold, preview.foretold_with_dirty_bitmaps
+    if preview.source.dirty_bitmaps:
+        return Text.assemble("by itself, QEMU would ", *_comes_to(told))
+    words = Text.assemble(
+        "by itself, QEMU would ", *_comes_to(told), ", since dirty-bitmaps is off; with it on, it would "
+    )
+    return words.append_text(Text.assemble(*_comes_to(with_capability)))
+
+
+def _comes_to(told: Foretold) -> tuple[str | tuple[str, str], ...]:
+    """What a migration comes to, as the end of a sentence that begins with `QEMU would`."""
+    words: tuple[str | tuple[str, str], ...]
+    count = Counter(one.outcome for one in told.bitmaps)
+    over = f": {escaped(told.reason, backslash=False)}" if told.reason else ""
+    lost = [f"{number:,} {outcome}" for outcome, number in sorted(count.items()) if outcome not in WHOLE | {"sent"}]
+    if told.migration == "fails":
+        words = ("fail the whole migration", "red"), over
+    elif told.migration == "destination-dies":
+        words = ("lose the destination's process", "red"), over
+    elif told.migration == "unknown" and told.code:
+        words = "do what cannot be known from here", over
+    elif count["dropped"] + count["lost-with-another"] == len(told.bitmaps):
+        words = ("drop all of them", "red"), f" and say `completed`{over}"
+    elif lost:
+        words = "complete, and not bring all of them: ", (", ".join(lost), "red")
+    elif count["sent"]:
+        words = ("send all of them; whether they arrive, depends on the destination",)
+    else:
+        words = (("bring all of them", "green"),)
+    return words
 
 
 def _picture(words: _Words, width: int, limits: Limits, guides: Guides) -> Iterator[Text]:
@@ -106,11 +127,11 @@ def _backend(backend: PreviewBackend) -> Text:
 
 
 class _Words:
-    """What is said of the nodes of one side: `migrates` on the source, `paired` where there is a destination to it."""
+    """What is said of the nodes of one side: `told` on the source, `paired` where there is a destination to it."""
 
-    def __init__(self, shown: PreviewSide, *, migrates: bool, paired: bool) -> None:
+    def __init__(self, shown: PreviewSide, told: Foretold | None, *, paired: bool) -> None:
         self.shown = shown
-        self._migrates = migrates
+        self._fates = {(one.node, one.bitmap): one for one in told.bitmaps} if told else {}
         self._paired = paired
         self._nodes = {node.name: node for node in shown.nodes}
         self._users: defaultdict[str, list[Text]] = defaultdict(list)
@@ -122,26 +143,29 @@ class _Words:
 
     def vertex(self, name: str) -> Vertex:
         node = self._nodes[name]
-        notes = [(_bitmap(bitmap), *self._explained(bitmap)) for bitmap in node.bitmaps]
+        notes = [
+            (_bitmap(bitmap), *self._explained(bitmap, self._fates.get((name, bitmap.name)))) for bitmap in node.bitmaps
+        ]
         if node.bitmaps and node.guest_writes is False:
             notes.append((Text("no write of the guest reaches this node", "yellow"),))
         notes += [(_copy(copy),) for copy in node.stored]
         notes += [(user,) for user in self._users.get(name, ())]
         return Vertex(_node(node), tuple(notes), tuple((child.role, child.node) for child in node.children))
 
-    def _explained(self, bitmap: PreviewBitmap) -> Iterator[Text]:
+    def _explained(self, bitmap: PreviewBitmap, fate: ForetoldBitmap | None) -> Iterator[Text]:
         """The address and why, where it leads, and what QEMU would do by itself where that is something else."""
-        address, unaided = bitmap.address, bitmap.unaided
+        address = bitmap.address
         if address is None:
             reason = bitmap.problem.message if bitmap.problem else ""
             yield Text.assemble(("no address: ", "red"), escaped(reason, backslash=False))
-            if self._migrates:
-                yield _unaided(bitmap)
+            if fate:
+                yield _fate(fate)
             return
         same = (
-            unaided.outcome == "sent"
-            and (unaided.node_alias, unaided.bitmap_alias) == (address.name, bitmap.name)
-            and (unaided.destination_node == bitmap.destination_node or not self._paired)
+            fate is not None
+            and fate.outcome in ("arrives", "sent")
+            and (fate.node_alias, fate.bitmap_alias) == (address.name, bitmap.name)
+            and (fate.destination_node == bitmap.destination_node or not self._paired)
         )
         line = Text.assemble("address ", (placed(address.name, bitmap.name), "green"))
         if bitmap.destination_node is not None:
@@ -149,27 +173,36 @@ class _Words:
         elif self._paired:
             line.append(" -> nothing of this name", "red")
         rule = escaped(address.rule, backslash=False)
-        yield line.append(f": {rule}{', as QEMU by itself' if same and self._migrates else ''}", "dim")
-        if self._migrates and not same:
-            yield _unaided(bitmap)
+        yield line.append(f": {rule}{', as QEMU by itself' if same else ''}", "dim")
+        if fate and not same:
+            yield _fate(fate)
 
 
-def _unaided(bitmap: PreviewBitmap) -> Text:
-    """What QEMU would do with the bitmap by itself."""
-    unaided = bitmap.unaided
-    names = placed(unaided.node_alias, unaided.bitmap_alias) if unaided.node_alias and unaided.bitmap_alias else ""
-    onto = f" -> {named(unaided.destination_node)}" if unaided.destination_node else ""
-    words = {
-        "sent": f"sends it as {names}{onto}",
-        "not-sent": "does not send it",
-        "dropped": f"sends it as {names}, and the destination drops all bitmaps",
-        "fails": "fails the migration",
-        "unknown": "does what cannot be known",
-    }
-    style = "yellow" if unaided.outcome == "sent" else "red"
-    told = bitmap.address is not None and bitmap.address.rule == unaided.reason
-    reason = "" if told else f": {escaped(unaided.reason, backslash=False)}"
-    return Text.assemble("QEMU by itself ", (words[unaided.outcome], style), (reason, "dim"))
+#: what QEMU does with it, and what follows
+_FATES: dict[Outcome, tuple[str, str]] = {
+    "arrives": ("brings it", ""),
+    "by-storage": ("leaves it to the shared image", ""),
+    "sent": ("sends it", ""),
+    "dropped": ("drops it", ""),
+    "lost-with-another": ("loses it", " with others"),
+    "blocks-source": ("fails the migration over it", ""),
+    "kills-destination": ("sends it", ", and the destination's process ends over it"),
+    "breaks-activation": ("brings it", ", and cannot activate its image"),
+    "lost-at-shutdown": ("brings it", ", and forgets it at shutdown"),
+    "worthless": ("brings it", ", and it is worth nothing"),
+    "unknown": ("does what cannot be known", ""),
+}
+
+
+def _fate(fate: ForetoldBitmap) -> Text:
+    """What QEMU would do with the bitmap by itself, with dirty-bitmaps on."""
+    does, follows = _FATES[fate.outcome]
+    names = f" as {placed(fate.node_alias, fate.bitmap_alias)}" if fate.node_alias and fate.bitmap_alias else ""
+    onto = f" -> {named(fate.destination_node)}" if fate.destination_node else ""
+    style = "yellow" if fate.outcome in ("arrives", "sent", "by-storage") else "red"
+    others = f", and {counted(fate.others_lost, 'other bitmap')} with it" if fate.others_lost else ""
+    reason = f": {escaped(fate.reason, backslash=False)}"
+    return Text.assemble("QEMU by itself ", (f"{does}{names}{onto}{follows}{others}", style), (reason, "dim"))
 
 
 def _user(what: str, name: str, words: str) -> Text:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
-from bitmapmig.behaviour import STORING_GROWS_THE_FILE
 from bitmapmig.diagnostics import Diagnostic, Where
+from bitmapmig.fate.switch_over import growing_parent, held_when_stored
 from bitmapmig.policy import fragment
-from bitmapmig.qapi import NodeName
 from bitmapmig.validate.situation import facts_of, incomplete
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ BITMAP_NAME_LIMIT = 1023  #: bytes (`BDRV_BITMAP_MAX_NAME_SIZE`)
 
 
 def check(situation: Situation) -> Iterator[Diagnostic]:
-    """Findings about bitmaps and their nodes (BM205, BM206, BM531 to BM542, BM550 to BM553)."""
+    """Findings about bitmaps and their nodes (BM205, BM206, BM531 to BM542, BM550 to BM554)."""
     for _, pairs in sorted(situation.pairs_of.items()):
         yield from _states(situation, pairs)
         targets = {one.destination.name: one for one in pairs}
@@ -38,11 +37,7 @@ def check(situation: Situation) -> Iterator[Diagnostic]:
         for one in pairs:
             yield from _names(situation, one)
             yield from _growth(situation, one)
-
-
-def read_only(node: Node, bitmap: Bitmap) -> bool:
-    """Whether QEMU holds the bitmap read-only, which no query shows: it was loaded from an image open read-only."""
-    return bool(node.read_only and bitmap.persistent and node.stored_bitmap(bitmap.name))
+    yield from _held(situation)
 
 
 def _untold(node: Node, bitmap: Bitmap) -> str | None:
@@ -89,7 +84,7 @@ def _unusable(node: Node, bitmap: Bitmap) -> Code | None:
         return codes.BITMAP_INCONSISTENT
     if bitmap.busy:
         return codes.BITMAP_BUSY
-    return codes.BITMAP_READ_ONLY if read_only(node, bitmap) else None
+    return codes.BITMAP_READ_ONLY if node.holds_read_only(bitmap) else None
 
 
 def _sizes(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
@@ -130,24 +125,30 @@ def _writes(situation: Situation, pairs: list[Pair]) -> Iterator[Diagnostic]:
 
 def _growth(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     """Bitmaps that a format stores when it is inactivated make its file grow, which a migrating bitmap forbids."""
-    if not STORING_GROWS_THE_FILE.harms(situation.source.state.version):
-        return
-    for kind, parent in situation.source.graph.parents(one.source.name):
-        above = situation.source.graph.nodes.get(NodeName(parent)) if kind == "node" else None
-        if above is None or above.driver != "qcow2" or above.read_only:
-            continue
-        migrating = {pair.bitmap.name for pair in situation.pairs_of.get(above.name, ())}
-        if any(bitmap.persistent and bitmap.name not in migrating for bitmap in above.bitmaps):
-            leave = fragment.leave(situation.policy, situation.source.graph, [one.decision])
-            names = {"node": one.source.name, "parent": above.name, "bitmap": one.bitmap.name}
-            yield codes.NODE_GROWS.at(one.where, **names, fragments=leave)
+    source = situation.source
+    above = growing_parent(source.graph, source.state.version, one.source.name, situation.migrating)
+    if above is not None:
+        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision])
+        names = {"node": one.source.name, "parent": above.name, "bitmap": one.bitmap.name}
+        yield codes.NODE_GROWS.at(one.where, **names, fragments=leave)
+
+
+def _held(situation: Situation) -> Iterator[Diagnostic]:
+    """What stays behind must not be in use when its image stores it; where a node's bitmaps migrate, BM532 says it."""
+    source = situation.source
+    for node, bitmap in held_when_stored(source.graph, source.state.version, situation.migrating):
+        if node.name not in situation.pairs_of:
+            where = Where(side="source", node=node.name, bitmap=bitmap.name)
+            yield codes.BUSY_WHEN_STORED.at(where, bitmap=bitmap.name, node=node.name)
 
 
 def _names(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     there = one.destination.bitmap(one.name)
     if there is not None:
         facts: dict[str, Any] = {"destination": one.destination.name, "name": one.name}
-        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision])
+        # left behind on shared storage it would come in the image, and meet the same
+        stays = not one.bitmap.persistent or situation.sharing(one.source.name) != "shared"
+        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision]) if stays else ()
         where = Where(side="destination", node=one.destination.name, bitmap=one.name)
         yield codes.BITMAP_ALREADY_THERE.at(where, **facts, fragments=leave)
     if "\ufffd" in one.bitmap.name:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Side, Where
+from bitmapmig.fate import Images
 from bitmapmig.qapi import NodeName
 from bitmapmig.resolve import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bitmapmig.fate import Sharing
     from bitmapmig.graph import BlockGraph, Node
     from bitmapmig.pair import Pair
     from bitmapmig.policy import Decision, Policy
     from bitmapmig.resolve import Located, NameKind, Resolved
     from bitmapmig.state import State
-
-Sharing: TypeAlias = Literal["shared", "separate", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Situation:
         for one in self.pairs:
             found[one.source.name].append(one)
         return {node: tuple(pairs) for node, pairs in found.items()}
+
+    @cached_property
+    def migrating(self) -> Mapping[NodeName, frozenset[str]]:
+        """The names of the bitmaps of each source node that migrate."""
+        return {node: frozenset(pair.bitmap.name for pair in own) for node, own in self.pairs_of.items()}
 
     @cached_property
     def decisions_of(self) -> Mapping[NodeName, tuple[Decision, ...]]:
@@ -108,6 +113,11 @@ class Situation:
     def sharing(self, node: NodeName) -> Sharing:
         """What the policy says of the storage of a source node."""
         return self._sharing.get(node, self.policy.storage.default)
+
+    @cached_property
+    def images(self) -> Images:
+        """What is known of storage, as the model of QEMU takes it."""
+        return Images(self.counterparts, {node: self.sharing(node) for node in self.counterparts})
 
 
 def disk(graph: BlockGraph, name: str) -> frozenset[NodeName] | None:

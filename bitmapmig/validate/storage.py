@@ -11,28 +11,24 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
-from bitmapmig.behaviour import BARE_NODES_STAY_INACTIVE
 from bitmapmig.diagnostics import Diagnostic, Where
+from bitmapmig.fate.storage import in_the_image, in_the_way, never_active, no_store
 from bitmapmig.policy import fragment
 from bitmapmig.resolve import selector
-from bitmapmig.validate.bitmaps import read_only, travels
+from bitmapmig.validate.bitmaps import travels
 from bitmapmig.validate.situation import disk, facts_of, incomplete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bitmapmig.graph import Bitmap, Node
+    from bitmapmig.graph import Node
     from bitmapmig.pair import Pair
     from bitmapmig.policy import Decision
     from bitmapmig.validate.situation import Situation
 
-#: The largest bitmap that qcow2 stores, in bytes of bits (`BME_MAX_PHYS_SIZE`).
-_STORED_LIMIT = 512 << 20
-_BITS = 8
-
 
 def check(situation: Situation) -> Iterator[Diagnostic]:
-    """Findings about images (BM205, BM416, BM543 to BM549, BM565)."""
+    """Findings about images (BM205, BM416, BM542 to BM549, BM565)."""
     yield from _disks(situation)
     for node, counterpart in sorted(situation.counterparts.items()):
         here = situation.source.graph.nodes[node]
@@ -55,6 +51,10 @@ def check(situation: Situation) -> Iterator[Diagnostic]:
             yield from _arrival(situation, one, may_be_shared=may_be_shared)
         for decision in situation.decisions_of[node]:
             yield from _stale(situation, decision, counterpart)
+            name = decision.resolved.bitmap.name
+            if by_storage(situation, decision) and in_the_way(counterpart, name):
+                where = Where(side="destination", node=counterpart.name, bitmap=name)
+                yield codes.BITMAP_ALREADY_THERE.at(where, destination=counterpart.name, name=name)
     yield from _left_over(situation)
 
 
@@ -64,11 +64,9 @@ def by_storage(situation: Situation, decision: Decision) -> bool:
     counterpart = situation.counterparts.get(node.name)
     return (
         decision.action == "leave-behind"
-        and bitmap.persistent
-        and not bitmap.inconsistent
         and counterpart is not None
         and situation.sharing(node.name) == "shared"
-        and (node.stored_bitmap(bitmap.name) is not None if node.read_only else _no_store(node, bitmap) is None)
+        and in_the_image(situation.source.graph, situation.source.state.version, node, bitmap)
     )
 
 
@@ -110,7 +108,8 @@ def _persistence(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     if there.driver == "qcow2" and there.compat is None:
         yield incomplete("destination", there, "image.format-specific.data.compat")
         return
-    reason = _no_store(there, one.bitmap) or _never_active(situation, there)
+    end = situation.destination
+    reason = no_store(there, one.bitmap) or never_active(end.graph, end.state, there)
     if not (reason or there.read_only):
         return
     fragments = (*_transient(situation, one), *_leave(situation, one))
@@ -118,17 +117,6 @@ def _persistence(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
         yield codes.PERSISTENCE_IMPOSSIBLE.at(one.where, **facts_of(one), reason=reason, fragments=fragments)
     else:
         yield codes.DESTINATION_READ_ONLY.at(one.where, **facts_of(one), fragments=fragments)
-
-
-def _never_active(situation: Situation, there: Node) -> str | None:
-    """Why the image is not activated after the migration, so that nothing is stored in it; None where it is."""
-    end = situation.destination
-    roots = [backend.root for backend in end.graph.backends if backend.root is not None]
-    if not roots or not BARE_NODES_STAY_INACTIVE.harms(end.state.version):
-        return None
-    if any(there.name in end.graph.below(root) for root in roots):
-        return None
-    return f"QEMU {end.state.version_text} does not activate it after a migration, since no device is above it"
 
 
 def _transient(situation: Situation, one: Pair) -> tuple[fragment.Fragment, ...]:
@@ -139,18 +127,6 @@ def _transient(situation: Situation, one: Pair) -> tuple[fragment.Fragment, ...]
         return ()
     target = {**selector(situation.destination.graph, one.destination.name), "bitmap": one.name, "persistent": False}
     return fragment.send(situation.policy, situation.source.graph, one.decision, target)
-
-
-def _no_store(node: Node, bitmap: Bitmap) -> str | None:
-    """Why the image of a node cannot store a bitmap like this one; None where it can."""
-    if node.driver != "qcow2":
-        return f"its driver is {node.driver!r}"
-    if node.compat == "0.10":
-        return "it is a qcow2 image of version 2 (compat=0.10)"
-    granules = (node.virtual_size or 0) / bitmap.granularity
-    if granules / _BITS > _STORED_LIMIT:
-        return f"a bitmap of granularity {bitmap.granularity} is too large for qcow2 on a disk of this size"
-    return None
 
 
 def _arrival(situation: Situation, one: Pair, *, may_be_shared: bool) -> Iterator[Diagnostic]:
@@ -225,7 +201,7 @@ def _stale(situation: Situation, decision: Decision, counterpart: Node) -> Itera
     facts: dict[str, Any] = {"bitmap": bitmap.name, "node": node.name}
     sharing = situation.sharing(node.name)
     # an image that is open read-only keeps its copies clean: on shared storage this one is the bitmap itself
-    same_image = read_only(node, bitmap) and node.stored == counterpart.stored
+    same_image = node.holds_read_only(bitmap) and node.stored == counterpart.stored
     if same_image and sharing == "shared":
         return
     if same_image and sharing == "unknown":

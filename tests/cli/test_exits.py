@@ -110,3 +110,10 @@ def test_untrustworthy_capture_is_refused(capsys: pytest.CaptureFixture[str]) ->
     Path("cyclic.json").write_bytes(dump(source(node("a", "raw", file="b"), node("b", "raw", file="a"))))
     assert main(["preview", "cyclic.json"]) == 3
     assert "BM201" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["finish", "verify"])
+def test_a_named_socket_that_is_not_there_is_a_slip(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An end that the user names must be there; it is not taken for one that is gone."""
+    assert main([command, "plan.json", "--source", "unix:nosuch"]) == 2
+    assert "'unix:nosuch' cannot be reached: there is no such socket" in capsys.readouterr().err

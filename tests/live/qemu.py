@@ -156,9 +156,9 @@ class Qemu:
         try:
             try:
                 self._start(PATIENCE / 4)
-            except TimeoutError:
+            except (TimeoutError, QmpError):
                 self.kill()
-                self._start(PATIENCE)  # 5.2 hangs in a few of thousands of starts
+                self._start(PATIENCE)  # 5.2 hangs, or does not understand, in a few of thousands of starts
         except BaseException:
             self._end()
             raise

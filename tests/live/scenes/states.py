@@ -113,6 +113,32 @@ def busy_by_backup(stage: Stage) -> None:
     stage.source.wait_event("JOB_STATUS_CHANGE", id="backup0", status="pending")
 
 
+def source_aborts(stage: Stage) -> None:
+    """The source is killed by its own assertion, the destination exits."""
+    outcome = stage.ignored([entry("disk1", "disk1", {"healthy": "healthy"})])
+    assert (outcome.source, outcome.exit) == (None, 1)
+    assert "Assertion `!bdrv_dirty_bitmap_busy(bitmap)' failed" in outcome.source_log
+
+
+@scene(
+    "BM554",
+    policy={"storage": "separate", "map": [{"source": "disk0", "destination": None}]},
+    harm=source_aborts,
+    record="11.1",
+)
+def busy_and_persistent_left_behind(stage: Stage) -> None:
+    """A persistent bitmap that an NBD export shows is left behind with its disk; the other disk's migrates."""
+    for side in ("source", "destination"):
+        stage.image(f"{side}.qcow2")
+    stage.start_source(*disk("disk0", "source.qcow2"), *null("disk1"))
+    stage.start_destination(*disk("disk0", "destination.qcow2"), *null("disk1"))
+    stage.bitmap("disk0", persistent=True)
+    stage.bitmap("disk1", "healthy")
+    stage.source.qmp("block-dirty-bitmap-disable", node="disk0", name="b0")
+    stage.source.qmp("nbd-server-start", addr=NBD)
+    stage.source.qmp("nbd-server-add", device="disk0", bitmap="b0")
+
+
 def _loaded_read_only(stage: Stage) -> None:
     """A chain whose backing image holds a persistent bitmap that the source has loaded and may not write."""
     for side in ("source", "destination"):

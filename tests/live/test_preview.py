@@ -15,7 +15,7 @@ from tests.live.scenes import ALL, filters, maps, names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bitmapmig.previews import PreviewBitmap
+    from bitmapmig.fate import Foretold
     from tests.live.scenes import Scene, Stage
 
 #: The scenes in which names alone decide.
@@ -30,23 +30,21 @@ def played() -> Iterator[Any]:
                 yield pytest.param(scene, binary, id=f"{scene.name}-{binary.version}")
 
 
-def foretold(stage: Stage) -> tuple[str, set[tuple[str | None, str | None]]]:
-    """What a preview says becomes of all bitmaps, and which are sent where."""
+def foretold(stage: Stage) -> tuple[Foretold, set[tuple[str | None, str | None]]]:
+    """What a preview says of the migration as a whole, and which bitmaps it says arrive where."""
     seen = preview(*asyncio.run(collect_both(stage.source.endpoint, stage.destination.endpoint)))
-    bitmaps: list[PreviewBitmap] = [bitmap for node in seen.source.nodes for bitmap in node.bitmaps]
-    outcomes = {bitmap.unaided.outcome for bitmap in bitmaps}
-    worst = next((one for one in ("fails", "dropped") if one in outcomes), "sent")
-    sent = {
-        (one.unaided.destination_node, one.unaided.bitmap_alias) for one in bitmaps if one.unaided.outcome == "sent"
-    }
-    return worst, sent if worst == "sent" else set()
+    told = seen.foretold_with_dirty_bitmaps
+    arriving = ("arrives", "lost-at-shutdown", "worthless")
+    return told, {(one.destination_node, one.destination_bitmap) for one in told.bitmaps if one.outcome in arriving}
 
 
 @pytest.mark.parametrize(("scene", "binary"), list(played()))
 def test_qemu_by_itself(scene: Scene, binary: Binary) -> None:
-    """Without a plan QEMU does what the preview says: the migration fails, all is dropped, or each arrives there."""
+    """Without a plan QEMU does what the preview says: it fails, all is dropped, or each arrives there."""
     with scene.on(binary) as stage:
-        worst, sent = foretold(stage)
+        told, arriving = foretold(stage)
         outcome = stage.ignored()
-        assert outcome.source == ("failed" if worst == "fails" else "completed")
-        assert set(outcome.bitmaps or ()) == sent
+        assert outcome.source == ("failed" if told.migration == "fails" else "completed")
+        assert set(outcome.bitmaps or ()) == arriving
+        logs = {"source": outcome.source_log, "destination": outcome.destination_log}
+        assert all(line.text in logs[line.side] for line in told.log)

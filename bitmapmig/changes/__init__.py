@@ -1,0 +1,6 @@
+"""An end as it was planned, and the same end now -> what changed, in words, and whether the plan depends on it."""
+
+from bitmapmig.changes.compare import Changes, changes
+from bitmapmig.changes.kinds import KINDS, Change
+
+__all__ = ["KINDS", "Change", "Changes", "changes"]
