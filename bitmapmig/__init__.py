@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bitmapmig.planner import plan
     from bitmapmig.plans import Plan, Refused
     from bitmapmig.policy import Policy
+    from bitmapmig.simulating import Simulated
+    from bitmapmig.simulating.simulator import simulate
     from bitmapmig.verifying import VerificationFailed, Verified
     from bitmapmig.verifying.verifier import verify
     from bitmapmig.waiting.document import Migrated, MigrationFailed
@@ -52,6 +54,7 @@ __all__ = [
     "Plan",
     "Policy",
     "Refused",
+    "Simulated",
     "StaleError",
     "VerificationFailed",
     "Verified",
@@ -61,6 +64,7 @@ __all__ = [
     "capture",
     "finish",
     "plan",
+    "simulate",
     "verify",
 ]
 
@@ -82,6 +86,7 @@ _HOMES = {
     "Plan": ("plans", "Plan"),
     "Policy": ("policy", "Policy"),
     "Refused": ("plans", "Refused"),
+    "Simulated": ("simulating", "Simulated"),
     "StaleError": ("applying.document", "StaleError"),
     "VerificationFailed": ("verifying", "VerificationFailed"),
     "Verified": ("verifying", "Verified"),
@@ -90,6 +95,7 @@ _HOMES = {
     "capture": ("collect", "collect"),
     "finish": ("finishing.finisher", "finish"),
     "plan": ("planner", "plan"),
+    "simulate": ("simulating.simulator", "simulate"),
     "verify": ("verifying.verifier", "verify"),
 }
 

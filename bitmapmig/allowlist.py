@@ -2,7 +2,8 @@
 
 A session (`monitor.connected`) is opened with some of these and can send nothing else; that is enforced on the wire. A
 shape takes a whole message, arguments included, and says whether it is one of its kind. Sources: QAPI `migration.json`
-(`migrate-set-parameters`, `migrate-set-capabilities`), `block-core.json` (`x-debug-block-dirty-bitmap-sha256`).
+(`migrate-set-parameters`, `migrate-set-capabilities`), `block-core.json` (`x-debug-block-dirty-bitmap-sha256`,
+`block-dirty-bitmap-add`, `-clear`, `-merge`, `-remove`), `transaction.json` (`transaction`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from bitmapmig.captures import QUERIES
+from bitmapmig.collapse import is_temporary
 
 #: What a session may be allowed to send: exactly this message, or any that the function says yes to.
 Allowed: TypeAlias = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
@@ -64,8 +66,20 @@ def sets_capability(message: Mapping[str, Any]) -> bool:
     return arguments is not None and _object(arguments, {"capabilities": _capabilities})
 
 
+def merges(message: Mapping[str, Any]) -> bool:
+    """`transaction` that adds or clears temporaries, each with the merge of other bitmaps into it right after."""
+    arguments = _arguments(message, "transaction")
+    return arguments is not None and _object(arguments, {"actions": _merging})
+
+
+def removes_temporary(message: Mapping[str, Any]) -> bool:
+    """`block-dirty-bitmap-remove` of a temporary."""
+    arguments = _arguments(message, "block-dirty-bitmap-remove")
+    return arguments is not None and _object(arguments, {"node": _text, "name": _temporary})
+
+
 #: What `apply` and `finish` send beside `READING`, and all that ever changes a QEMU.
-WRITING: tuple[Allowed, ...] = (sets_mapping, sets_capability)
+WRITING: tuple[Allowed, ...] = (sets_mapping, sets_capability, merges, removes_temporary)
 
 
 # what shapes are made of
@@ -98,6 +112,43 @@ def _truth(value: object) -> bool:
 
 def _list(value: object, shape: _Shape) -> bool:
     return isinstance(value, list) and all(map(shape, value))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _false(value: object) -> bool:
+    return value is False
+
+
+def _temporary(value: object) -> bool:
+    return isinstance(value, str) and is_temporary(value)
+
+
+def _merging(value: object) -> bool:
+    """Pairs of actions about one temporary each."""
+    if not isinstance(value, list) or not value or len(value) % 2:
+        return False
+    return all(
+        (_action(first, "block-dirty-bitmap-add", _ADD) or _action(first, "block-dirty-bitmap-clear", _CLEAR))
+        and _action(second, "block-dirty-bitmap-merge", _MERGE)
+        and (first["data"]["node"], first["data"]["name"]) == (second["data"]["node"], second["data"]["target"])
+        for first, second in zip(value[::2], value[1::2], strict=True)
+    )
+
+
+def _action(value: object, kind: str, data: Mapping[str, _Shape]) -> bool:
+    return _object(value, {"type": lambda found: found == kind, "data": lambda found: _object(found, data)})
+
+
+_CLEAR: Mapping[str, _Shape] = {"node": _text, "name": _temporary}
+_ADD: Mapping[str, _Shape] = {**_CLEAR, "granularity": _number, "persistent": _false}
+_MERGE: Mapping[str, _Shape] = {
+    "node": _text,
+    "target": _temporary,
+    "bitmaps": lambda found: _list(found, lambda one: _object(one, {"node": _text, "name": _text})),
+}
 
 
 def _mapping(value: object) -> bool:

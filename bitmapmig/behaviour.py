@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 Version: TypeAlias = tuple[int, int, int]
+#: Major and minor version.
+Release: TypeAlias = tuple[int, int]
 
 
-_MEASURED = ((5, 2), (7, 2), (10, 0), (11, 1))
+#: On which releases it was measured what QEMU does.
+MEASURED = ((5, 2), (7, 2), (10, 0), (11, 1))
 
 
 class Behaviour(NamedTuple):
@@ -24,49 +27,52 @@ class Behaviour(NamedTuple):
     def harms(self, version: Version) -> bool:
         """Whether it harms on `version`, measured or assumed."""
         known = version[:2]
-        below = [at for at in _MEASURED if at <= known]
-        above = [at for at in _MEASURED if at >= known]
+        below = [at for at in MEASURED if at <= known]
+        above = [at for at in MEASURED if at >= known]
         return any(neighbour in self.harmful for neighbour in below[-1:] + above[:1])
 
 
 #: A job of this type that still runs makes the inactivation of block nodes fail at the switch-over.
 JOBS = {
-    "commit": Behaviour("commit-job-stops-switch-over", frozenset(_MEASURED)),
-    "backup": Behaviour("backup-job-stops-switch-over", frozenset(_MEASURED[1:])),
-    "stream": Behaviour("stream-job-stops-switch-over", frozenset(_MEASURED[:1])),
+    "commit": Behaviour("commit-job-stops-switch-over", frozenset(MEASURED)),
+    "backup": Behaviour("backup-job-stops-switch-over", frozenset(MEASURED[1:])),
+    "stream": Behaviour("stream-job-stops-switch-over", frozenset(MEASURED[:1])),
 }
 #: A filter of this driver, whether a job owns it or not, makes the inactivation of block nodes fail.
-FILTERS = {"copy-before-write": Behaviour("copy-before-write-stops-switch-over", frozenset(_MEASURED[1:]))}
+FILTERS = {"copy-before-write": Behaviour("copy-before-write-stops-switch-over", frozenset(MEASURED[1:]))}
 
-#: `query-named-block-nodes` kills the process while a backup job that has concluded is not yet dismissed.
-LISTING_AFTER_BACKUP = Behaviour("listing-nodes-after-backup-kills", frozenset(_MEASURED[:1]))
+#: `query-named-block-nodes` kills the process while a job of this type that has concluded is not yet dismissed.
+LISTING_AFTER = {
+    "backup": Behaviour("listing-nodes-after-backup-kills", frozenset(MEASURED[:1])),
+    "stream": Behaviour("listing-nodes-after-stream-kills", frozenset(MEASURED[1:2])),
+}
 
 #: A node below no backend is neither inactivated nor activated while others have one: nothing is stored in its image.
-BARE_NODES_PASSED_OVER = Behaviour("nodes-without-backend-are-passed-over", frozenset(_MEASURED[2:3]))
+BARE_NODES_PASSED_OVER = Behaviour("nodes-without-backend-are-passed-over", frozenset(MEASURED[2:3]))
 #: Bitmaps that qcow2 stores when it is inactivated make its file grow; a bitmap of the file that migrates then aborts.
-STORING_GROWS_THE_FILE = Behaviour("storing-bitmaps-grows-the-file", frozenset(_MEASURED[2:]))
+STORING_GROWS_THE_FILE = Behaviour("storing-bitmaps-grows-the-file", frozenset(MEASURED[2:]))
 #: A preallocate filter below a format makes the inactivation of block nodes fail.
-PREALLOCATE_BELOW_FORMAT = Behaviour("preallocate-below-format-stops-switch-over", frozenset(_MEASURED[2:]))
+PREALLOCATE_BELOW_FORMAT = Behaviour("preallocate-below-format-stops-switch-over", frozenset(MEASURED[2:]))
 #: A persistent bitmap that arrives on a read-only node ends the process; before, it is kept in memory and lost later.
-READ_ONLY_NODE_KILLS = Behaviour("persistent-bitmap-on-read-only-node-kills", frozenset(_MEASURED[3:]))
+READ_ONLY_NODE_KILLS = Behaviour("persistent-bitmap-on-read-only-node-kills", frozenset(MEASURED[3:]))
 #: What blocks a migration is not told by `query-migrate`.
-BLOCKERS_UNTOLD = Behaviour("blocked-reasons-are-not-told", frozenset(_MEASURED[:1]))
+BLOCKERS_UNTOLD = Behaviour("blocked-reasons-are-not-told", frozenset(MEASURED[:1]))
 #: Formats that block a migration while an image of theirs is open.
 BLOCKING_FORMATS = frozenset(("qcow", "vdi", "vhdx", "vmdk", "vpc"))
 
 #: The bits of bitmaps are sent before block nodes are inactivated: they meet the destination even if that fails.
-BITS_BEFORE_INACTIVATION = Behaviour("bits-are-sent-before-inactivation", frozenset(_MEASURED[:2]))
+BITS_BEFORE_INACTIVATION = Behaviour("bits-are-sent-before-inactivation", frozenset(MEASURED[:2]))
 #: A mirror that still runs may write to inactive nodes once the source has handed over, and abort it.
-MIRROR_MAY_ABORT = Behaviour("mirror-may-abort-the-source-after-the-switch-over", frozenset(_MEASURED[1:2]))
+MIRROR_MAY_ABORT = Behaviour("mirror-may-abort-the-source-after-the-switch-over", frozenset(MEASURED[1:2]))
 
 # what is printed, which decides nothing
 
-NODE_NAMES_SPELLED_OLD = Behaviour("node-names-are-spelled-with-underscore", frozenset(_MEASURED[:1]))
-INACTIVATION_SPELLED_OLD = Behaviour("failed-inactivation-has-its-status-in-brackets", frozenset(_MEASURED[:2]))
-SENDS_FOOTER_OF_FAILED_SECTION = Behaviour("footer-is-sent-after-a-section-that-failed", frozenset(_MEASURED[2:3]))
+NODE_NAMES_SPELLED_OLD = Behaviour("node-names-are-spelled-with-underscore", frozenset(MEASURED[:1]))
+INACTIVATION_SPELLED_OLD = Behaviour("failed-inactivation-has-its-status-in-brackets", frozenset(MEASURED[:2]))
+SENDS_FOOTER_OF_FAILED_SECTION = Behaviour("footer-is-sent-after-a-section-that-failed", frozenset(MEASURED[2:3]))
 #: The bitmap of a preallocate filter is written beyond its end before it is made larger.
-PREALLOCATE_WRITES_BEYOND = Behaviour("preallocate-writes-beyond-its-bitmap", frozenset(_MEASURED[3:]))
-HINTS_AT_REMOVAL = Behaviour("inconsistent-bitmap-comes-with-a-hint", frozenset(_MEASURED[1:]))
+PREALLOCATE_WRITES_BEYOND = Behaviour("preallocate-writes-beyond-its-bitmap", frozenset(MEASURED[3:]))
+HINTS_AT_REMOVAL = Behaviour("inconsistent-bitmap-comes-with-a-hint", frozenset(MEASURED[1:]))
 
 _OLD, _NEW = (7, 2), (10, 0)
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bitmapmig import codes
 from bitmapmig.allowlist import READING
-from bitmapmig.behaviour import LISTING_AFTER_BACKUP, Version
+from bitmapmig.behaviour import LISTING_AFTER, Version
 from bitmapmig.captures import (
     JOBS,
     NODES,
@@ -137,8 +137,10 @@ async def collect_on(endpoint: Endpoint, monitor: Monitor, queries: Sequence[Que
     `queries` begin with `captures.NODES`; fewer than all give a capture that tells less, for whoever looks often.
     Raises `CannotRunError` (BM104 to BM109, BM111, BM113).
     """
-    if LISTING_AFTER_BACKUP.harms(_version(monitor)):
-        await _check_backups(endpoint, monitor)
+    version = _version(monitor)
+    deadly = [type_ for type_, listing in LISTING_AFTER.items() if listing.harms(version)]
+    if deadly:
+        await _check_concluded(endpoint, monitor, deadly)
     for _ in range(ATTEMPTS):
         *exchanges, again = await monitor.ask((*queries, NODES))
         _check_errors(endpoint, (*exchanges, again))
@@ -162,13 +164,15 @@ def _version(monitor: Monitor) -> Version:
     return (found.major, found.minor, found.micro)
 
 
-async def _check_backups(endpoint: Endpoint, monitor: Monitor) -> None:
+async def _check_concluded(endpoint: Endpoint, monitor: Monitor, deadly: Sequence[str]) -> None:
     """Raise `CannotRunError` (BM113) where the first query of the nodes would kill this QEMU."""
     (answer,) = await monitor.ask((JOBS,))
     for job in answer.return_ if isinstance(answer.return_, list) else ():
-        if isinstance(job, dict) and (job.get("type"), job.get("status")) == ("backup", "concluded"):
+        if isinstance(job, dict) and job.get("type") in deadly and job.get("status") == "concluded":
             name = printable(str(job.get("id")))
-            raise CannotRunError(codes.CAPTURE_WOULD_KILL.at(Where(), endpoint=endpoint.text, job=name))
+            raise CannotRunError(
+                codes.CAPTURE_WOULD_KILL.at(Where(), endpoint=endpoint.text, type=str(job["type"]), job=name)
+            )
 
 
 def _stood_still(endpoint: Endpoint, first: object, last: object) -> bool:

@@ -65,6 +65,15 @@ class InForce:
         on = any(one.get("capability") == "dirty-bitmaps" and one.get("state") is True for one in capabilities)
         return cls(mapping if isinstance(mapping, list) else None, on)
 
+    @property
+    def named(self) -> frozenset[tuple[str, str]]:
+        """The bitmaps, as (node, bitmap), that the mapping lists."""
+        return frozenset(
+            (str(entry.get("node-name")), str(one.get("name")))
+            for entry in self.mapping or ()
+            for one in entry.get("bitmaps") or ()
+        )
+
     def maps(self, entries: Iterable[NodeAlias] | list[Any] | None) -> bool:
         """Whether the mapping is the one that `entries` say, whatever their order."""
         if entries is None or self.mapping is None:

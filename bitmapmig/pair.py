@@ -17,19 +17,25 @@ from bitmapmig.qapi import BitmapName, NodeName
 from bitmapmig.resolve import Address, Located, leave_behind, locate, selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from bitmapmig.collapse import Merge
     from bitmapmig.graph import Bitmap, BlockGraph, Node
     from bitmapmig.policy import Decision, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A bitmap of the source and where it goes: node, name, and whether it is persistent there."""
+    """A bitmap of the source and where it goes: node, name, and whether it is persistent there.
+
+    With `merge` it is the temporary of a chain that goes there; `decision` is then the one about the top's own bitmap,
+    by which people know it.
+    """
 
     decision: Decision
     destination: Node
     name: BitmapName
+    merge: Merge | None = None
 
     @property
     def source(self) -> Node:
@@ -38,8 +44,13 @@ class Pair:
 
     @property
     def bitmap(self) -> Bitmap:
-        """The bitmap as it is on the source."""
-        return self.decision.resolved.bitmap
+        """The bitmap as it is on the source, once all is merged."""
+        return self.merge.temporary if self.merge else self.decision.resolved.bitmap
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was decided about each bitmap that goes there."""
+        return self.merge.decisions if self.merge else (self.decision,)
 
     @property
     def persistent(self) -> bool:
@@ -49,23 +60,30 @@ class Pair:
 
     @property
     def transform(self) -> bool | None:
-        """What the policy makes of `persistent`; None where it stays as it is."""
+        """What the map makes of `persistent`; None where it stays as it is."""
         target = self.decision.target
         wanted = target.persistent if target else None
+        if self.merge is not None:
+            wanted = self.merge.persistent
         return None if wanted == self.bitmap.persistent else wanted
 
     @property
     def where(self) -> Where:
         """The place of the bitmap on the source."""
-        return Where(side="source", node=self.source.name, bitmap=self.bitmap.name)
+        return Where(side="source", node=self.source.name, bitmap=self.decision.resolved.bitmap.name)
 
 
 def pair(
-    policy: Policy, decisions: Iterable[Decision], source: BlockGraph, destination: BlockGraph
+    policy: Policy,
+    decisions: Iterable[Decision],
+    source: BlockGraph,
+    destination: BlockGraph,
+    merges: Mapping[tuple[NodeName, BitmapName], Merge] | None = None,
 ) -> tuple[tuple[Pair, ...], tuple[Diagnostic, ...]]:
     """Pair each bitmap that is to migrate; what finds no node, or makes the map no one-to-one map, is a finding.
 
-    Refuses with BM207, BM501 to BM505; advises with BM506. Pairs that are in doubt only together are all returned.
+    In place of a bitmap that is in `merges` its temporary is paired. Refuses with BM207, BM501 to BM505; advises with
+    BM506. Pairs that are in doubt only together are all returned.
     """
     pairs: list[Pair] = []
     found: list[Diagnostic] = []
@@ -77,12 +95,22 @@ def pair(
             found.append(target)
         else:
             name = decision.target.bitmap if decision.target else None
-            pairs.append(Pair(decision, destination.nodes[target], BitmapName(name or decision.resolved.bitmap.name)))
+            own = decision.resolved.bitmap.name
+            merge = (merges or {}).get((decision.resolved.node.name, own))
+            pairs.append(Pair(decision, destination.nodes[target], BitmapName(name or own), merge))
     found += _merges(policy, pairs, source)
     found += _splits(pairs)
     found += _collisions(pairs)
     found += _other_guest_devices(pairs, source, destination)
     return tuple(pairs), tuple(found)
+
+
+def destination_of(policy: Policy, decision: Decision, source: BlockGraph, destination: BlockGraph) -> Node | None:
+    """The destination node of one bitmap; None where it has none, and `pair` says why."""
+    if decision.action != "migrate":
+        return None
+    target = _target(policy, decision, source, destination)
+    return None if isinstance(target, Diagnostic) else destination.nodes[target]
 
 
 def _target(policy: Policy, decision: Decision, source: BlockGraph, destination: BlockGraph) -> NodeName | Diagnostic:
@@ -158,7 +186,7 @@ def _named(destination: BlockGraph, located: Located, name: str) -> dict[str, An
 def _merges(policy: Policy, pairs: Sequence[Pair], source: BlockGraph) -> Iterator[Diagnostic]:
     decisions: defaultdict[NodeName, defaultdict[NodeName, list[Decision]]] = defaultdict(lambda: defaultdict(list))
     for one in pairs:
-        decisions[one.destination.name][one.source.name].append(one.decision)
+        decisions[one.destination.name][one.source.name] += one.decisions
     for name, by_node in sorted(decisions.items()):
         if len(by_node) > 1:
             # each alternative keeps one node and leaves the others behind
@@ -180,7 +208,7 @@ def _splits(pairs: Sequence[Pair]) -> Iterator[Diagnostic]:
 def _collisions(pairs: Sequence[Pair]) -> Iterator[Diagnostic]:
     names: defaultdict[tuple[NodeName, NodeName, BitmapName], list[BitmapName]] = defaultdict(list)
     for one in pairs:
-        names[one.source.name, one.destination.name, one.name].append(one.bitmap.name)
+        names[one.source.name, one.destination.name, one.name].append(one.decision.resolved.bitmap.name)
     for (node, destination, name), bitmaps in sorted(names.items()):
         if len(bitmaps) > 1:
             where = Where(side="destination", node=destination, bitmap=name)

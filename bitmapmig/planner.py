@@ -6,19 +6,25 @@ so that a refusal lists everything that is wrong.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bitmapmig import graph, state
+from bitmapmig.collapse import chains, collapse
 from bitmapmig.diagnostics import Diagnostic, Severity, order
-from bitmapmig.pair import pair
-from bitmapmig.plans import build
+from bitmapmig.pair import destination_of, pair
+from bitmapmig.plans import build, merging, offered, places
 from bitmapmig.plans.document import Plan, Refused
 from bitmapmig.policy import Policy, decide
 from bitmapmig.resolve import resolve
 from bitmapmig.validate import End, Situation, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bitmapmig.captures import Capture
+    from bitmapmig.diagnostics import Side
 
 
 def plan(
@@ -35,30 +41,73 @@ def plan(
     advice refuses as well. Raises `Refused`, with the refused plan on it, and `CannotRunError` where a capture cannot
     be evaluated at all (BM108, BM111).
     """
-    made = _plan(source, destination, policy or Policy(), provisional=provisional, strict=strict)
+    ends: list[End] = []
+    found: list[Diagnostic] = []
+    for side, capture in _sides(source, destination):
+        read, problems = graph.read(capture, side)
+        ends.append(End(side, read, state.read(capture)))
+        found += problems
+    made = plan_between(ends[0], ends[1], policy or Policy(), found, provisional=provisional, strict=strict)
     if made.verdict == "refused":
         raise Refused(made)
     return made
 
 
-def _plan(source: Capture, destination: Capture, policy: Policy, *, provisional: bool, strict: bool) -> Plan:
-    source_graph, found_on_source = graph.read(source, "source")
-    destination_graph, found_on_destination = graph.read(destination, "destination")
-    resolved = resolve(source_graph, policy.resolve or "explicit")
-    decisions, found_by_policy = decide(policy, source_graph, resolved)
-    pairs, found_in_pairs = pair(policy, decisions, source_graph, destination_graph)
+def _sides(source: Capture, destination: Capture) -> tuple[tuple[Side, Capture], ...]:
+    return ("source", source), ("destination", destination)
+
+
+def plan_between(
+    source: End,
+    destination: End,
+    policy: Policy,
+    found: Iterable[Diagnostic] = (),
+    *,
+    provisional: bool = False,
+    strict: bool = False,
+) -> Plan:
+    """As `plan`, between two sides that are read or simulated already; the plan where it is refused as well.
+
+    `found` is what is wrong with the two themselves.
+    """
+    found = tuple(found)
+    made = _made(source, destination, policy, found, provisional=provisional, strict=strict)
+    if made.verdict == "planned":
+        return made
+    found_chains = tuple(chains(source.graph))
+    if not found_chains:
+        return made
+    again = partial(_made, source, destination, found=found, provisional=provisional, strict=strict)
+    merged = made if policy.collapse else again(merging(policy, {}))
+    placed = places(merged, found_chains)
+    if placed:
+        merged = again(merging(policy, placed))
+    return made if merged is made else offered(made, merged, policy, found_chains, placed)
+
+
+def _made(
+    source: End, destination: End, policy: Policy, found: tuple[Diagnostic, ...], *, provisional: bool, strict: bool
+) -> Plan:
+    resolved = resolve(source.graph, policy.resolve or "explicit")
+    decisions, found_by_policy = decide(policy, source.graph, resolved)
+    there = partial(destination_of, policy, source=source.graph, destination=destination.graph)
+    collapsed = collapse(
+        policy, source.graph, decisions, found_by_policy, destination=destination.graph, destination_of=there
+    )
+    pairs, found_in_pairs = pair(policy, collapsed.decisions, collapsed.graph, destination.graph, collapsed.merges)
     situation = Situation(
-        source=End("source", source_graph, state.read(source)),
-        destination=End("destination", destination_graph, state.read(destination)),
+        source=replace(source, graph=collapsed.graph),
+        destination=destination,
         policy=policy,
-        decisions=decisions,
+        decisions=collapsed.decisions,
         pairs=pairs,
         provisional=provisional,
+        untouched=source.graph,
     )
-    found = (*found_on_source, *found_on_destination, *found_by_policy, *found_in_pairs, *validate(situation))
+    every = (*found, *collapsed.found, *found_in_pairs, *validate(situation))
     if strict:
-        found = tuple(one.model_copy(update={"severity": Severity.REFUSAL}) for one in found)
-    return build(situation, _unique(found))
+        every = tuple(one.model_copy(update={"severity": Severity.REFUSAL}) for one in every)
+    return build(situation, _unique(every))
 
 
 def _unique(found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:

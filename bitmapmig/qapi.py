@@ -78,6 +78,7 @@ class ImageInfo(Reply):
     """QAPI `ImageInfo`; sizes in bytes."""
 
     virtual_size: Count | None = None
+    cluster_size: Count | None = None
     format_specific: FormatSpecific | None = None
 
 

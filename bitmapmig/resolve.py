@@ -64,13 +64,14 @@ def _resolve_all(graph: BlockGraph, rules: RuleSet, side: Side) -> Iterator[Reso
     for node in graph.nodes.values():
         if not node.bitmaps:
             continue
-        addresses = tuple(_addresses(graph, node, rules))
+        found = tuple(addresses(graph, node, rules))
         for bitmap in node.bitmaps:
-            problem = None if addresses else _problem(graph, node, bitmap, rules, side)
-            yield Resolved(node, bitmap, addresses, problem)
+            problem = None if found else _problem(graph, node, bitmap, rules, side)
+            yield Resolved(node, bitmap, found, problem)
 
 
-def _addresses(graph: BlockGraph, node: Node, rules: RuleSet) -> Iterator[Address]:
+def addresses(graph: BlockGraph, node: Node, rules: RuleSet) -> Iterator[Address]:
+    """The addresses of what is on `node`, the preferred one first."""
     devices = graph.devices_of(node.name)
     device_first = rules in ("qemu", "root-only")
     if node.explicit and not device_first:

@@ -17,6 +17,9 @@ from bitmapmig.finishing.document import Finished
 from bitmapmig.plans import Plan
 from bitmapmig.policy import Policy
 from bitmapmig.previews import Preview
+from bitmapmig.scenarios.checked import Checked
+from bitmapmig.scenarios.document import ScenarioDocument
+from bitmapmig.simulating import Simulated
 from bitmapmig.verifying import Verified
 from bitmapmig.waiting.document import Migrated
 
@@ -37,11 +40,14 @@ class _Source(NamedTuple):
 _SOURCES = {
     "applied": _Source(Applied, "serialization", "What came of `bitmapmig apply --format json`"),
     "capture": _Source(Capture, "validation", "A capture of one QEMU, made by `bitmapmig capture`"),
+    "checked": _Source(Checked, "serialization", "What `bitmapmig check --format json` found"),
     "finished": _Source(Finished, "serialization", "What `bitmapmig finish --format json` did"),
     "migrated": _Source(Migrated, "serialization", "What `bitmapmig apply --wait-migration --format json` saw"),
     "plan": _Source(Plan, "serialization", "A plan, or a refusal, made by `bitmapmig plan`"),
     "policy": _Source(Policy, "validation", "A policy of bitmapmig"),
     "preview": _Source(Preview, "serialization", "A preview, made by `bitmapmig preview --format json`"),
+    "scenario": _Source(ScenarioDocument, "validation", "A scenario of bitmapmig"),
+    "simulated": _Source(Simulated, "serialization", "What `bitmapmig simulate --format json` foresees"),
     "verified": _Source(Verified, "serialization", "What `bitmapmig verify --format json` found"),
 }
 

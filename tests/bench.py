@@ -2,8 +2,9 @@
 
 Each figure stands beside a baseline that is measured in the same run, and the ratio between them is what counts:
 planning from two capture files beside `json.loads` of the same files, a live plan beside the bare round trips that it
-needs, the start of a process beside a bare interpreter and beside importing the same libraries. Seconds are the least
-of several runs, bytes are the peak of resident memory of a process of its own.
+needs, checking scenarios beside parsing their YAML, the start of a process beside a bare interpreter and beside
+importing the same libraries. Seconds are the least of several runs, bytes are the peak of resident memory of a process
+of its own.
 
     python -m tests.bench [--nodes 100,1000] [--runs 3]
 """
@@ -48,6 +49,41 @@ with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
 assert status == 0, status
 """,
 )
+READS = MEASURED.format(
+    imports="import pathlib, yaml",
+    work="""
+for path in pathlib.Path(files[0]).iterdir():
+    for event in yaml.parse(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        pass
+""",
+)
+CHECKS = MEASURED.format(
+    imports="import contextlib, io\nfrom bitmapmig.cli import main\nimport bitmapmig.cli.answer, bitmapmig.cli.check",
+    work="""
+with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+    status = main(["check", files[0]])
+assert status == 0, status
+""",
+)
+SCENARIOS = 1000
+#: Three steps, one of them refused, and a plan at the end.
+SCENARIO = """\
+title: Bitmaps come and go by command
+start:
+  nodes:
+    fmt0: {driver: qcow2, size: 1G, bitmaps: {daily: {persistent: true, dirty: 640K}}}
+  devices: {drive0: fmt0}
+destination: {like: start}
+policy: {storage: separate}
+steps:
+  - block-dirty-bitmap-add: {node: drive0, name: hourly}
+    expect: {bitmaps: {fmt0/hourly: {becomes: is-new, address: fmt0}, fmt0/daily: {becomes: stays}}}
+  - block-dirty-bitmap-add: {node: fmt0, name: hourly}
+    refused: there is a bitmap
+  - block-dirty-bitmap-remove: {node: fmt0, name: hourly}
+    expect: {bitmaps: {fmt0/hourly: absent}}
+expect: {no-bitmap-lost: true, plan: planned, refusals: [], fates: {drive0/daily: migrate}}
+"""
 LIBRARIES = "import argparse, asyncio, json, networkx, pydantic, qemu.qmp, yaml"
 
 
@@ -206,6 +242,22 @@ def starting(pair: tuple[Capture, Capture], runs: int) -> dict[str, Any]:
     }
 
 
+def checking(count: int, runs: int) -> dict[str, Any]:
+    """Checking `count` scenario files with a plan each, beside reading the same files as YAML alone."""
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(count):
+            text = SCENARIO.replace("fmt0", f"fmt{number}")
+            (Path(name) / f"{number}.bitmapmig.yaml").write_text(text)
+        baseline = measured(runs, READS, Path(name))
+        check = measured(runs, CHECKS, Path(name))
+    return {
+        "scenarios": count,
+        "reading_yaml": baseline,
+        "check": check,
+        "ratio": {key: ratio(check[key], baseline[key]) for key in check},
+    }
+
+
 def main(words: list[str]) -> None:
     """Measure and print one JSON document."""
     parser = argparse.ArgumentParser(description="measure planning; prints JSON")
@@ -217,6 +269,7 @@ def main(words: list[str]) -> None:
     report = {
         "python": platform.python_version(),
         "from_files": [from_files(nodes, pair, options.runs) for nodes in sizes],
+        "scenarios": checking(SCENARIOS, options.runs),
         "live": live(options.runs),
         "start": starting(pair, options.runs),
     }

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bitmapmig.allowlist import READING, WRITING, Message, digest, reads_digest, sets_capability, sets_mapping
+from bitmapmig.allowlist import (
+    READING,
+    WRITING,
+    Message,
+    digest,
+    merges,
+    reads_digest,
+    removes_temporary,
+    sets_capability,
+    sets_mapping,
+)
 from bitmapmig.captures import QUERIES
 from bitmapmig.endpoint import parse
 from bitmapmig.monitor import ForbiddenMessageError, connected
@@ -35,7 +45,31 @@ def capabilities(*listed: tuple[Any, Any]) -> dict[str, Any]:
     }
 
 
+TEMPORARY = "bitmapmig-tmp-0123456789abcdef"
+
+
+def transaction(*actions: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """`transaction` of actions about bitmaps."""
+    listed = [{"type": f"block-dirty-bitmap-{kind}", "data": data} for kind, data in actions]
+    return {"execute": "transaction", "arguments": {"actions": listed}}
+
+
+def remove(name: Any) -> dict[str, Any]:
+    """`block-dirty-bitmap-remove`."""
+    return {"execute": "block-dirty-bitmap-remove", "arguments": {"node": "n0", "name": name}}
+
+
+CLEAR: tuple[str, dict[str, Any]] = ("clear", {"node": "n0", "name": TEMPORARY})
+ADD: tuple[str, dict[str, Any]] = ("add", {**CLEAR[1], "granularity": 65536, "persistent": False})
+MERGE: tuple[str, dict[str, Any]] = (
+    "merge",
+    {"node": "n0", "target": TEMPORARY, "bitmaps": [{"node": "n1", "name": "daily"}]},
+)
+
 ALLOWED = [
+    transaction(ADD, MERGE),
+    transaction(CLEAR, MERGE, ADD, MERGE),
+    remove(TEMPORARY),
     parameters(block_bitmap_mapping=[ENTRY]),
     parameters(block_bitmap_mapping=[]),
     capabilities(("dirty-bitmaps", True)),
@@ -43,6 +77,27 @@ ALLOWED = [
 ]
 
 FORBIDDEN = [
+    transaction(),
+    transaction(ADD),
+    transaction(MERGE),
+    transaction(ADD, MERGE, MERGE),
+    transaction(MERGE, ADD),
+    transaction(ADD, CLEAR),
+    transaction(("remove", CLEAR[1]), MERGE),
+    transaction(("add", {**ADD[1], "name": "daily"}), ("merge", {**MERGE[1], "target": "daily"})),
+    transaction(ADD, ("merge", {**MERGE[1], "target": "daily"})),
+    transaction(("clear", {**CLEAR[1], "name": "daily"}), MERGE),
+    transaction(ADD, ("merge", {**MERGE[1], "node": "n1"})),
+    transaction(("add", {**ADD[1], "persistent": True}), MERGE),
+    transaction(("add", {**ADD[1], "disabled": True}), MERGE),
+    transaction(("add", {**ADD[1], "granularity": True}), MERGE),
+    transaction(ADD, ("merge", {**MERGE[1], "bitmaps": ["daily"]})),
+    transaction(ADD, MERGE, ("quit", {})),
+    {**transaction(ADD, MERGE), "control": {}},
+    remove("daily"),
+    remove(TEMPORARY + "0"),
+    remove(TEMPORARY + "\n"),
+    remove(1),
     {"execute": "quit"},
     {"execute": "migrate", "arguments": {"uri": "exec:id"}},
     {"execute": "migrate-set-parameters"},
@@ -68,7 +123,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("message", ALLOWED, ids=str)
 def test_writing(message: dict[str, Any]) -> None:
-    """What sets the map or the capability, and nothing else, has exactly one of the shapes."""
+    """What sets map or capability, merges into temporaries or removes them has exactly one of the shapes."""
     assert [callable(shape) and shape(message) for shape in WRITING].count(True) == 1
 
 
@@ -77,6 +132,8 @@ def test_not_writing(message: dict[str, Any]) -> None:
     """Any other command, argument or type has none of them."""
     assert not sets_mapping(message)
     assert not sets_capability(message)
+    assert not merges(message)
+    assert not removes_temporary(message)
 
 
 def test_digest() -> None:
@@ -103,9 +160,9 @@ def test_shapes_on_the_wire(tmp_path: Path) -> None:
             (answer,) = await monitor.ask((Message(message["execute"], message.get("arguments", {})),))
         return answer.return_
 
-    assert asyncio.run(send(ALLOWED[0])) == {}
+    assert asyncio.run(send(parameters(block_bitmap_mapping=[]))) == {}
     for message in ({"execute": "quit"}, parameters(block_bitmap_mapping=[], downtime_limit=1)):
         with pytest.raises(ForbiddenMessageError):
             asyncio.run(send(message))
     sent = [one for one in fake.received if one["execute"] != "qmp_capabilities"]
-    assert [{key: one[key] for key in one if key != "id"} for one in sent] == [ALLOWED[0]]
+    assert [{key: one[key] for key in one if key != "id"} for one in sent] == [parameters(block_bitmap_mapping=[])]

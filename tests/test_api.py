@@ -35,6 +35,7 @@ def test_public_names() -> None:
         "Plan",
         "Policy",
         "Refused",
+        "Simulated",
         "StaleError",
         "VerificationFailed",
         "Verified",
@@ -44,6 +45,7 @@ def test_public_names() -> None:
         "capture",
         "finish",
         "plan",
+        "simulate",
         "verify",
     }
     assert set(bitmapmig.__all__) <= set(dir(bitmapmig))
@@ -64,6 +66,7 @@ def test_names_that_are_modules_too() -> None:
         "capture",
         "finish",
         "plan",
+        "simulate",
         "verify",
     }
 

@@ -62,12 +62,24 @@ def finding(act: Coroutine[Any, Any, object]) -> Diagnostic:
     return found
 
 
+def greeting(*release: int) -> dict[str, Any]:
+    """The greeting of a QEMU of that version."""
+    made = deepcopy(fake_monitor.GREETING)
+    version = dict(zip(("major", "minor", "micro"), release, strict=True))
+    made["QMP"]["version"] = {"qemu": version, "package": ""}
+    return made
+
+
+#: Of a version that needs not be asked for its jobs before all else.
+AT_ONCE = greeting(10, 0, 13)
+
+
 # what is asked, and how
 
 
 def test_commands_are_pipelined(tmp_path: Path) -> None:
     """All queries are under way before the first is answered, the nodes first and last."""
-    fake = FakeMonitor(ANSWERS, hold=len(QUERIES) + 1)
+    fake = FakeMonitor(ANSWERS, hold=len(QUERIES) + 1, greeting=AT_ONCE)
     capture = taken(fake, tmp_path)
     asked = [{key: value for key, value in message.items() if key != "id"} for message in fake.received]
     assert asked == [{"execute": "qmp_capabilities"}, *(query.message for query in QUERIES), NODES.message]
@@ -116,21 +128,23 @@ def test_errors_to_needed_queries(tmp_path: Path) -> None:
         ((7, 2, 22), {"type": "backup", "status": "concluded"}, False),
         ((5, 2, 0), {"type": "backup", "status": "running"}, False),
         ((5, 2, 0), {"type": "mirror", "status": "concluded"}, False),
+        ((5, 2, 0), {"type": "stream", "status": "concluded"}, False),
+        ((7, 2, 22), {"type": "stream", "status": "concluded"}, True),
+        ((9, 2, 0), {"type": "stream", "status": "concluded"}, True),
+        ((10, 0, 13), {"type": "stream", "status": "concluded"}, False),
     ],
 )
 def test_capture_that_would_kill(
     release: tuple[int, int, int], job: dict[str, str], tmp_path: Path, *, kills: bool
 ) -> None:
-    """An old QEMU with a backup that has ended is asked for its jobs and nothing else (BM113)."""
-    greeting = deepcopy(fake_monitor.GREETING)
-    version = dict(zip(("major", "minor", "micro"), release, strict=True))
-    greeting["QMP"]["version"] = {"qemu": version, "package": ""}
-    fake = FakeMonitor(ANSWERS | {"query-jobs": [{"id": "backup0", **job}]}, greeting=greeting)
+    """A QEMU that would die with a job that has ended is asked for its jobs and nothing else (BM113)."""
+    said = greeting(*release)
+    fake = FakeMonitor(ANSWERS | {"query-jobs": [{"id": "backup0", **job}]}, greeting=said)
     if kills:
         assert [one.code for one in findings(fake_capture(fake, qmp(tmp_path)))] == ["BM113"]
         assert {one["execute"] for one in fake.received} <= {"qmp_capabilities", "query-jobs"}
     else:
-        assert taken(fake, tmp_path).greeting == greeting
+        assert taken(fake, tmp_path).greeting == said
 
 
 # captures that are torn
@@ -154,7 +168,7 @@ def test_torn_once(tmp_path: Path) -> None:
 def test_torn_each_time(tmp_path: Path) -> None:
     """A graph that does not come to rest is BM109."""
     changing = Turns(nodes_with(drv=f"driver{i}") for i in range(6))
-    fake = FakeMonitor(ANSWERS | {NODES.execute: changing})
+    fake = FakeMonitor(ANSWERS | {NODES.execute: changing}, greeting=AT_ONCE)
     found = finding(fake_capture(fake, qmp(tmp_path)))
     assert (found.code, found.facts["attempts"]) == ("BM109", 3)
     assert len(fake.received) == 1 + 3 * (len(QUERIES) + 1)
@@ -162,7 +176,7 @@ def test_torn_each_time(tmp_path: Path) -> None:
 
 def test_statistics_tear_nothing(tmp_path: Path) -> None:
     """What changes while the guest runs does not have a capture taken again."""
-    fake = FakeMonitor(ANSWERS | {NODES.execute: Turns(nodes_with(iops=i) for i in range(6))})
+    fake = FakeMonitor(ANSWERS | {NODES.execute: Turns(nodes_with(iops=i) for i in range(6))}, greeting=AT_ONCE)
     taken(fake, tmp_path)
     assert len(fake.received) == 1 + len(QUERIES) + 1
 

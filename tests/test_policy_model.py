@@ -34,7 +34,7 @@ def test_the_json_schema_knows_no_null() -> None:
         (Selector, {"device": "\ud800"}),
         (Pattern, {}),
         (MapEntry, {"source": Selector(any="a"), "destination": Target(device="b", bitmap="c")}),
-        (Policy, {"collapse": True}),
+        (Policy, {"collapse": 1}),
         (Policy, {"allow": ()}),
         (Policy, {"accept": ("BM404",)}),
         (Policy, {"defaults": 1}),

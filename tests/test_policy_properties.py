@@ -75,7 +75,7 @@ POLICIES = st.fixed_dictionaries(
         "allow": PATTERNS,
         "deny": PATTERNS,
         "map": st.lists(ENTRIES, max_size=3),
-        "collapse": st.just(value=False),
+        "collapse": st.booleans(),
         "accept": st.lists(st.sampled_from(ACCEPTABLE), max_size=2),
     },
 )

@@ -12,10 +12,10 @@ import yaml
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import CannotRunError, Diagnostic, Where
-from bitmapmig.policy import read as module
-from bitmapmig.policy.document import MAX_DEPTH, MAX_VALUES
+from bitmapmig.documents import read as module
+from bitmapmig.documents.build import MAX_DEPTH, MAX_VALUES
+from bitmapmig.documents.words import SHOWN
 from bitmapmig.policy.model import MapEntry, Pattern, Policy, Selector, Storage, Target
-from bitmapmig.policy.problems import SHOWN
 from bitmapmig.policy.read import MAX_BYTES, Format, parse, read
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ MISUSE: list[tuple[str, list[tuple[str, int | None, str | None]]]] = [
     ("map:\n- {source: a, destination: b,\n   recording: true}", [("BM405", 3, "map.0.recording")]),
     ("map:\n- {source: {device: a,\n   recording: true}, destination: b}", [("BM405", 3, "map.0.source.recording")]),
     ("map:\n- source: a\n  destination: {device: a, recording: 1}", [("BM405", 3, "map.0.destination.recording")]),
-    ("collapse: true", [("BM404", 1, "collapse")]),
+    ("collapse: 1", [("BM404", 1, "collapse")]),
     ("accept:\n- BM512\n- BM542\n- BM999", [("BM406", 3, "accept.1"), ("BM406", 4, "accept.2")]),
     ("accept: BM512", [("BM404", 1, "accept")]),
     ("accept: [512]", [("BM404", 1, "accept.0")]),
@@ -391,7 +391,7 @@ accept: [BM501]
         ("map: [7]", "`map.0` must be a mapping, not the number 7"),
         ("map: [{source: 7, destination: a}]", "not the number 7; put it into quotes"),
         ("map: [{source: a, destination: {}}]", "`destination` names no node"),
-        ("collapse: true", "`collapse` is not supported yet"),
+        ("collapse: yes", "`collapse` must be true or false, not the text 'yes'"),
         ("accept: [BM542]", "'BM542' cannot be accepted: no policy may take it upon itself"),
         ("accept: [BM999]", "'BM999' cannot be accepted: there is no such code"),
         ("deny: [{}]", "`deny.0` must give `address`, `bitmap` or both"),

@@ -29,6 +29,7 @@ from bitmapmig.applying.putback import (
     untouched,
 )
 from bitmapmig.applying.staleness import Seen, check
+from bitmapmig.applying.temporaries import Temporaries
 from bitmapmig.control import CommandRefusedError, Control, InForce, UnconfirmedError
 from bitmapmig.diagnostics import CannotRunError, Where
 from bitmapmig.lock import Holder, LockLostError, held
@@ -127,6 +128,7 @@ class _Run:
         async with AsyncExitStack() as stack:
             if self.options.dry_run:
                 stack.push_async_callback(self._close)
+                self.temporaries = Temporaries(self.plan, await vm(self.plan, self.ends[0]))
                 aims, irrelevant = await self._compared()
                 now = tuple(self._said(control, aims[control.side]) for control in self._controls)
                 return Applied(outcome="dry-run", commands=self.commands, now=now, irrelevant=irrelevant)
@@ -135,6 +137,7 @@ class _Run:
             lock = await stack.enter_async_context(holding)
             # pushed last, so that the sessions have ended when the lock is free
             stack.push_async_callback(self._close)
+            self.temporaries = Temporaries(self.plan, key)
             aims, irrelevant = await self._compared()
             self.changing = True
             try:
@@ -159,6 +162,7 @@ class _Run:
         """What each side has and is to have, and what differs without mattering. Raises `StaleError`."""
         captures = await self._both(lambda control: control.capture())
         seen = self._seen(captures)
+        self.temporaries.see(seen["source"].graph)
         aims = self._aims(captures, seen)
         try:
             return aims, check(self.plan, seen["source"], seen["destination"])
@@ -179,7 +183,7 @@ class _Run:
 
     def _seen(self, captures: Mapping[Side, Capture]) -> dict[Side, Seen]:
         return {
-            "source": Seen.of("source", self.plan.source, captures["source"]),
+            "source": Seen.of("source", self.plan.source, captures["source"], self.temporaries.ignored),
             "destination": Seen.of("destination", self.plan.destination, captures["destination"]),
         }
 
@@ -190,7 +194,7 @@ class _Run:
         on = before["source"].dirty_bitmaps if not self.commands.source else maps.source is not None
         there = seen["destination"].graph
         return {
-            "source": Aims(before["source"], maps.source, on, neutral_source(seen["source"].graph)),
+            "source": Aims(before["source"], maps.source, on, neutral_source(seen["source"].own)),
             "destination": Aims(
                 before["destination"],
                 maps.destination,
@@ -221,8 +225,11 @@ class _Run:
         """What is sent where, in order: what needs the destination at all is set before the source sends by it."""
         for command in self.commands.destination:
             yield self.destination, command
-        for command in self.commands.source:
+        for command in self.temporaries.commands():
             yield self.source, command
+        for command in self.commands.source:
+            if command.execute != "transaction":
+                yield self.source, command
 
     async def _changed(self, lock: Lock, aims: Mapping[Side, Aims]) -> tuple[SideNow, ...]:
         """Set everything, and prove it; what each side has then."""
@@ -230,6 +237,8 @@ class _Run:
             self.stop.check()
             await lock.check()
             self.stop.check()
+            if command.execute == "transaction":
+                self.temporaries.note()
             self.touched.add(control.side)
             await self._set(control, command, aims[control.side])
         self.stop.check()
@@ -237,7 +246,15 @@ class _Run:
         after = self._seen(captures)
         check(self.plan, after["source"], after["destination"])
         self.stop.check()
-        return tuple(self._proven(control, aims[control.side], captures[control.side]) for control in self._controls)
+        missing = self.temporaries.differing(after["source"].graph)
+        if missing:
+            differences = f"temporary bitmaps {', '.join(missing)}"
+            where = Where(side="source")
+            raise NotAppliedError(codes.READ_BACK_DIFFERS.at(where, side="source", differences=differences))
+        there, here = (self._proven(one, aims[one.side], captures[one.side]) for one in self._controls)
+        await self.temporaries.remove_foreign(self.source)
+        names = tuple(sorted(name for _, name in self.plan.temporaries))
+        return there, here.model_copy(update={"temporaries": names})
 
     async def _set(self, control: Control, command: Command, aims: Aims) -> None:
         """Send one command; where its answer does not come, see whether it has run."""
@@ -250,16 +267,21 @@ class _Run:
         except UnconfirmedError as error:
             reason = str(error)
             try:
-                now = await control.look()
+                if await self._has_run(control, command, aims):
+                    return
             except CannotRunError as lost:
                 looked = f"it could not be asked again, {lost.diagnostics[0].message}"
             else:
-                sets_mapping = command.execute == "migrate-set-parameters"
-                if now.maps(aims.mapping) if sets_mapping else now.dirty_bitmaps == aims.dirty_bitmaps:
-                    return
                 looked = "asked again, it has not done it"
             unconfirmed = codes.COMMAND_UNCONFIRMED.at(where, **facts, reason=reason, looked=looked)
             raise NotAppliedError(unconfirmed) from error
+
+    async def _has_run(self, control: Control, command: Command, aims: Aims) -> bool:
+        if command.execute == "migrate-set-parameters":
+            return (await control.look()).maps(aims.mapping)
+        if command.execute == "migrate-set-capabilities":
+            return (await control.look()).dirty_bitmaps == aims.dirty_bitmaps
+        return await self.temporaries.has_run(control, command)
 
     def _proven(self, control: Control, aims: Aims, capture: Capture) -> SideNow:
         """What one side has; raises `NotAppliedError` (BM722) where it is not what was set."""
@@ -287,6 +309,8 @@ class _Run:
                 sides.append(await put_back(control, aims[control.side], write=await _held(lock)))
             else:
                 sides.append(untouched(control))
+        if "source" in self.touched and self.plan.merges:
+            sides += await self.temporaries.put_back(self.source, write=await _held(lock))
         if isinstance(cause, StoppedError):
             return ApplyInterruptedError(self._interrupted("what was set was put back"), *sides)
         if isinstance(cause, StaleError | LockLostError):

@@ -21,12 +21,14 @@ class SideNow(_Part):
 
     `block_bitmap_mapping` is `none`, `planned` or `before` (what was in force when `apply` began); `neutral`, which
     does what none does and stands where none was, because a map cannot be un-set; or `other`, which somebody else set.
+    `temporaries` are the bitmaps that the plan has made there.
     """
 
     side: Side
     endpoint: str
     block_bitmap_mapping: Literal["none", "planned", "before", "neutral", "other"]
     dirty_bitmaps: bool
+    temporaries: tuple[str, ...] = ()
 
 
 class Applied(_Part):

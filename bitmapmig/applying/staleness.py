@@ -6,6 +6,7 @@ graphs hang together, and what the model of QEMU foretells with the planned maps
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from bitmapmig.applying.document import StaleError
 from bitmapmig.changes import changes
 from bitmapmig.diagnostics import Where
 from bitmapmig.fate import Qemu, foretell
+from bitmapmig.graph import Bitmap
 from bitmapmig.plans.fingerprint import WHICH, identify
+from bitmapmig.qapi import BitmapName, NodeName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from bitmapmig.captures import Capture
     from bitmapmig.changes import Changes
@@ -31,19 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """One side, freshly captured: its graph, its state, and its identity as a plan made now would have it."""
+    """One side, freshly captured: its graph, its state, and its identity as a plan made now would have it.
+
+    `own` is the graph without temporaries, which do not count in the identity.
+    """
 
     graph: BlockGraph
+    own: BlockGraph
     state: State
     identity: Identity
     findings: tuple[Diagnostic, ...]
 
     @classmethod
-    def of(cls, side: Side, planned: Identity, capture: Capture) -> Seen:
+    def of(cls, side: Side, planned: Identity, capture: Capture, temporaries: Collection[tuple[str, str]] = ()) -> Seen:
         """Read a capture. Raises `CannotRunError` (BM108, BM111)."""
         found_graph, findings = graph.read(capture, side)
         found_state = state.read(capture)
-        return cls(found_graph, found_state, identify(found_state, found_graph, planned.structure.names), findings)
+        own = graph.without(found_graph, temporaries)
+        return cls(found_graph, own, found_state, identify(found_state, own, planned.structure.names), findings)
 
 
 def check(plan: Plan, source: Seen, destination: Seen) -> tuple[str, ...]:
@@ -92,14 +100,20 @@ def _defeated(plan: Plan, source: Seen, destination: Seen) -> Iterator[Diagnosti
     """
     maps = plan.block_bitmap_mapping
     told = foretell(
-        Qemu.of(source.graph, source.state, mapping=maps.source, dirty_bitmaps=None if maps.source is None else True),
+        Qemu.of(
+            _merged(plan, source.graph),
+            source.state,
+            mapping=maps.source,
+            dirty_bitmaps=None if maps.source is None else True,
+        ),
         Qemu.of(destination.graph, destination.state, mapping=maps.destination),
     )
     fates = {(one.node, one.bitmap): one for one in told.bitmaps}
     before = {(one.node, one.bitmap): one.outcome for one in plan.foretold.bitmaps} if plan.accepted else {}
-    for one in plan.bitmaps:
+    stored = (one for one in plan.bitmaps if one.fate == "by-storage")
+    for one in (*plan.travelling, *stored):
         fate = fates.get((one.node, one.bitmap))
-        if fate is None or one.fate not in ("migrate", "by-storage"):
+        if fate is None:
             continue
         outcome: str = fate.outcome
         reason, code = fate.reason, fate.code
@@ -114,6 +128,26 @@ def _defeated(plan: Plan, source: Seen, destination: Seen) -> Iterator[Diagnosti
         yield codes.PLAN_DEFEATED.at(
             where, bitmap=one.bitmap, node=one.node, outcome=outcome, reason=reason, explained_by=code
         )
+
+
+def _merged(plan: Plan, there: BlockGraph) -> BlockGraph:
+    """The graph with the temporaries of the plan: those that are there as they are, the others as they will be."""
+    added: defaultdict[NodeName, list[Bitmap]] = defaultdict(list)
+    for one in plan.merges:
+        node = there.nodes.get(NodeName(one.node))
+        if node is not None and node.bitmap(one.temporary) is None:
+            added[node.name].append(
+                Bitmap(
+                    name=BitmapName(one.temporary),
+                    granularity=one.granularity,
+                    count=one.dirty_bytes,
+                    recording=True,
+                    busy=False,
+                    persistent=False,
+                    inconsistent=False,
+                )
+            )
+    return graph.with_added(there, added) if added else there
 
 
 def _as_planned(planned: PlannedBitmap, fate: ForetoldBitmap) -> bool:

@@ -2,5 +2,6 @@
 
 from bitmapmig.changes.compare import Changes, changes
 from bitmapmig.changes.kinds import KINDS, Change
+from bitmapmig.changes.unlike import unlike
 
-__all__ = ["KINDS", "Change", "Changes", "changes"]
+__all__ = ["KINDS", "Change", "Changes", "changes", "unlike"]

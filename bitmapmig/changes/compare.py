@@ -70,6 +70,11 @@ def changes(
     return Changes(relevant=_sorted(told), irrelevant=_sorted(found[1]))
 
 
+def differences(before: Structure, now: Structure) -> tuple[Change, ...]:
+    """All that is different between two structures, whatever a plan depends on; how large a file is does not count."""
+    return _sorted([one for found in _compared(before, now) for one in found])
+
+
 def _which(before: Identity, now: Identity) -> Iterator[Change]:
     for member in WHICH:
         was, is_ = getattr(before, member), getattr(now, member)

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bitmapmig.cli import exits
-from bitmapmig.cli.parser import build
+from bitmapmig.cli.parser import parse
 from bitmapmig.cli.screen import NotWrittenError, Screen
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what `words` ask for, those of the process where none are given; the exit code."""
     try:
         try:
-            arguments = build().parse_args(words)
+            arguments = parse(words)
         except SystemExit as done:  # help, the version or a complaint is printed already
             try:
                 Screen(sys.stdout).write(b"")

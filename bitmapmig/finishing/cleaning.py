@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from bitmapmig import codes
 from bitmapmig.diagnostics import Where
 from bitmapmig.finishing.document import FinishedEnd
+from bitmapmig.graph import without
 from bitmapmig.plans.mapping import Neutral, default_name, neutral, set_capability, set_mapping
+from bitmapmig.plans.merging import remove
 from bitmapmig.qapi import NodeName
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bitmapmig.control import InForce
     from bitmapmig.diagnostics import Diagnostic, Side
     from bitmapmig.graph import BlockGraph
@@ -27,43 +31,79 @@ if TYPE_CHECKING:
 class Cleaning:
     """What is to be done on one side: `commands` in order, after which `mapping` and `dirty_bitmaps` are in force.
 
-    `mapping` is None where the one in force is left as it is.
+    `mapping` is None where the one in force is left as it is; `removed` are the temporaries that are gone then, `kept`
+    those that are not.
     """
 
     end: FinishedEnd
     mapping: tuple[NodeAlias, ...] | None
     dirty_bitmaps: bool
     advice: tuple[Diagnostic, ...]
+    removed: frozenset[tuple[str, str]] = frozenset()
+    kept: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def commands(self) -> tuple[Command, ...]:
         """What is to be sent."""
         return self.end.commands
 
-    def done(self, now: InForce) -> bool:
-        """Whether a side that has this in force is clean."""
-        return (self.mapping is None or now.maps(self.mapping)) and now.dirty_bitmaps == self.dirty_bitmaps
+    def differences(self, now: InForce, graph: BlockGraph) -> str:
+        """What is not clean of a side that has this in force, in words; empty where all is."""
+        stay = {
+            one.name for node in graph.nodes.values() for one in node.bitmaps if (node.name, one.name) in self.removed
+        }
+        wrong = {
+            "dirty-bitmaps": now.dirty_bitmaps != self.dirty_bitmaps,
+            "block-bitmap-mapping": self.mapping is not None and not now.maps(self.mapping),
+            f"temporary bitmaps {', '.join(sorted(stay))}": bool(stay),
+        }
+        return " and ".join(what for what, differs in wrong.items() if differs)
 
 
-def cleaning(plan: Plan, side: Side, graph: BlockGraph, now: InForce, *, endpoint: str, waiting: bool) -> Cleaning:
-    """What makes one side clean again; `waiting` where it is still to receive a migration."""
+def cleaning(
+    plan: Plan,
+    side: Side,
+    graph: BlockGraph,
+    now: InForce,
+    *,
+    endpoint: str,
+    waiting: bool,
+    temporaries: Collection[tuple[str, str]] = (),
+) -> Cleaning:
+    """What makes one side clean again; `waiting` where it is still to receive a migration.
+
+    `temporaries` are bitmaps to be removed where they are there.
+    """
+    there = {(str(node.name), str(one.name)) for node in graph.nodes.values() for one in node.bitmaps}
+    found = frozenset(there.intersection(temporaries))
     capability, on, reasons, advice = _capability(plan, side, now)
-    mapping = _mapping(plan, side, graph, now, waiting=waiting)
+    mapping = _mapping(plan, side, without(graph, found), now, waiting=waiting)
+    # what a map names that stays in force would be lost at its migration, without a word
+    needed = found & now.named if mapping.word == "left" else frozenset()
+    if needed:
+        reasons = (*reasons, f"the map that stays names the temporary bitmaps {_listed(needed)}, so they stay")
+    removed = found - needed
     # the capability first: it is what does most harm
     commands = (set_capability(state=False),) if capability == "turned-off" else ()
     if mapping.word == "neutralised":
         commands = (*commands, set_mapping(mapping.neutral.entries))
+    commands = (*commands, *(remove(*place) for place in sorted(removed)))
     end = FinishedEnd(
         endpoint=endpoint,
         gone=None,
         dirty_bitmaps=capability,
         block_bitmap_mapping=mapping.word,
+        temporaries=tuple(sorted(f"{node}/{bitmap}" for node, bitmap in removed)),
         commands=commands,
         reasons=(*reasons, *mapping.reasons),
         not_in_map=mapping.neutral.left_out if mapping.word in ("neutralised", "neutral") else (),
     )
     entries = mapping.neutral.entries if mapping.word == "neutralised" else None
-    return Cleaning(end, entries, on, (*advice, *mapping.advice))
+    return Cleaning(end, entries, on, (*advice, *mapping.advice), removed, needed)
+
+
+def _listed(places: Collection[tuple[str, str]]) -> str:
+    return ", ".join(repr(bitmap) for _, bitmap in sorted(places))
 
 
 # the capability

@@ -21,14 +21,16 @@ class FinishedEnd(_Part):
 
     `dirty_bitmaps` is what became of the capability: `turned-off`, `off` already, or `left-on`. `block_bitmap_mapping`
     is what became of the map: `neutralised`, `neutral` already, `left` as it is, or there is `none`. `commands` were
-    sent, with `dry-run` they would be. `reasons` say what was left and why, in words. `not_in_map` are the bitmaps
-    (`node/name`) that no map can hold: QEMU refuses to migrate them by itself, under the map it drops them silently.
+    sent, with `dry-run` they would be; they remove these `temporaries` (`node/name`). `reasons` say what was left and
+    why, in words. `not_in_map` are the bitmaps (`node/name`) that no map can hold: QEMU refuses to migrate them by
+    itself, under the map it drops them silently.
     """
 
     endpoint: str
     gone: str | None
     dirty_bitmaps: Literal["turned-off", "off", "left-on"] | None = None
     block_bitmap_mapping: Literal["neutralised", "neutral", "left", "none"] | None = None
+    temporaries: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
     reasons: tuple[str, ...] = ()
     not_in_map: tuple[str, ...] = ()

@@ -9,10 +9,10 @@ to do, and one that was interrupted is completed by the next.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from bitmapmig import codes, graph, state
+from bitmapmig import codes, graph, state, temporaries
 from bitmapmig.control import CommandRefusedError, Control, InForce, UnconfirmedError
 from bitmapmig.diagnostics import CannotRunError, Where
 from bitmapmig.fate.process import UNDER_WAY
@@ -45,9 +45,9 @@ async def finish(
 ) -> Finished:
     """Leave both ends clean after the migration of `plan`; what each has now.
 
-    `dirty-bitmaps` is turned off again where the plan turned it on, and a map that the plan set is replaced by the
-    neutral one for the graph as it is now. With `failed` the attempt is given up: the migration need not have
-    completed. With `dry_run` nothing is sent. Endpoints, lock and timeouts are as for `apply`.
+    `dirty-bitmaps` is turned off again where the plan turned it on, a map that the plan set is replaced by the neutral
+    one for the graph as it is now, and temporary bitmaps are removed. With `failed` the attempt is given up: the
+    migration need not have completed. With `dry_run` nothing is sent. Endpoints, lock and timeouts are as for `apply`.
 
     Raises `FinishRefused` where it must not be done (BM901 to BM903); `CannotRunError` where it cannot be (BM102 to
     BM108, BM111, BM704, BM705, BM707, BM711, BM714), or not all of it could be (BM721 to BM723, each with its side);
@@ -55,12 +55,13 @@ async def finish(
     """
     check_plan(plan)
     ends = endpoints(plan, source, destination)
-    here, there = _End(plan, Control("source", ends[0], timeout)), _End(plan, Control("destination", ends[1], timeout))
+    key = await vm(plan, ends[0])
+    here = _End(plan, Control("source", ends[0], timeout), plan.temporaries | temporaries.load(key))
+    there = _End(plan, Control("destination", ends[1], timeout))
     async with AsyncExitStack() as stack:
         if dry_run:
             lock_held = None
         else:
-            key = await vm(plan, ends[0])
             holding = held(key, url=lock, timeout=lock_timeout, holder=Holder.here("finish"))
             lock_held = await stack.enter_async_context(holding)
         for end in (here, there):
@@ -74,6 +75,8 @@ async def finish(
             )
         if lock_held is not None:
             await _both(here.clean(lock_held), there.clean(lock_held))
+            with suppress(OSError, CannotRunError):  # a note of what is not there any more does no harm
+                temporaries.save(key, here.cleaning.kept if here.cleaning else ())
     return Finished(
         outcome="dry-run" if dry_run else "finished",
         source=here.document,
@@ -97,8 +100,10 @@ async def _both(*acts: Coroutine[Any, Any, None]) -> None:
 class _End:
     """One side: `gone` says why it is not there; else `state` is what it is in, and `cleaning` what is to be done."""
 
-    def __init__(self, plan: Plan, control: Control) -> None:
+    def __init__(self, plan: Plan, control: Control, made: frozenset[tuple[str, str]] = frozenset()) -> None:
+        """Take the end; `made` are the temporaries that may be on it."""
         self.control = control
+        self._made = made
         self.gone: str | None = None
         self.state: State | None = None
         self.cleaning: Cleaning | None = None
@@ -135,6 +140,7 @@ class _End:
             InForce.of(capture),
             endpoint=self.control.endpoint.text,
             waiting=self.state.run_state == "inmigrate",
+            temporaries=self._made,
         )
 
     async def clean(self, lock: Lock) -> None:
@@ -145,11 +151,10 @@ class _End:
         for command in self.cleaning.commands:
             await lock.check()
             await self._send(command, where)
-        now = await self.control.look()
-        if not self.cleaning.done(now):
-            differences = (
-                "dirty-bitmaps" if now.dirty_bitmaps != self.cleaning.dirty_bitmaps else "block-bitmap-mapping"
-            )
+        capture = await self.control.capture()
+        there = graph.read(capture, self.control.side)[0]
+        differences = self.cleaning.differences(InForce.of(capture), there)
+        if differences:
             facts: dict[str, Any] = {"side": self.control.side, "differences": differences}
             raise CannotRunError(codes.READ_BACK_DIFFERS.at(where, **facts))
 

@@ -1,10 +1,12 @@
 """Capture -> BlockGraph: what is there, and how it hangs together. Only this package knows networkx."""
 
 from bitmapmig.graph.drivers import NOT_FILTERS
+from bitmapmig.graph.edit import with_added, without
+from bitmapmig.graph.likeness import counterparts
 from bitmapmig.graph.model import BlockGraph
 from bitmapmig.graph.order import activation, with_bitmaps
 from bitmapmig.graph.read import read
-from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, StoredBitmap, Walk
+from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, Orders, StoredBitmap, Walk
 
 __all__ = [
     "NOT_FILTERS",
@@ -15,9 +17,13 @@ __all__ = [
     "Export",
     "Job",
     "Node",
+    "Orders",
     "StoredBitmap",
     "Walk",
     "activation",
+    "counterparts",
     "read",
+    "with_added",
     "with_bitmaps",
+    "without",
 ]

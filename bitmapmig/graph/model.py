@@ -10,6 +10,7 @@ Vertices are nodes, backends, jobs and exports; an edge goes from user to used a
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,30 @@ class BlockGraph:
         return backend.device or backend.qdev or ""
 
     # names
+
+    def renamed(self, names: Mapping[NodeName, NodeName]) -> BlockGraph:
+        """The same graph with other node-names; what `names` leaves out keeps its own."""
+
+        def new(name: NodeName) -> NodeName:
+            return names.get(name, name)
+
+        return BlockGraph(
+            nodes=[replace(node, name=new(node.name)) for node in self.nodes.values()],
+            edges=[edge._replace(parent=new(NodeName(edge.parent)), child=new(edge.child)) for edge in self.edges()],
+            backends=[replace(one, root=new(one.root)) if one.root else one for one in self.listed_backends],
+            jobs=[
+                replace(
+                    job,
+                    nodes=tuple(sorted(map(new, job.nodes))),
+                    targets=tuple(sorted(map(new, job.targets))),
+                    orders=job.orders.renamed(new),
+                )
+                for job in self.jobs
+            ],
+            exports=[replace(one, node=new(one.node)) for one in self.exports],
+            unseen_children=map(new, self.unseen_children),
+            listing={new(name): bitmaps for name, bitmaps in self.listing.items()},
+        )
 
     @cached_property
     def _by_device(self) -> Mapping[str, Backend]:

@@ -246,6 +246,7 @@ def _node(record: BlockDeviceInfo) -> Node:
         driver=record.drv,
         read_only=record.ro,
         virtual_size=record.image.virtual_size,
+        cluster_size=record.image.cluster_size,
         bitmaps=tuple({bitmap.name: bitmap for bitmap in sorted(_bitmaps(record))}.values()),
         stored=None
         if data is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bitmapmig.qapi import BitmapName, DeviceName, NodeName
 
 
@@ -33,7 +35,10 @@ class StoredBitmap:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A block node; `virtual_size` in bytes. `stored` is None where the format stores no bitmaps or does not tell."""
+    """A block node; `virtual_size` in bytes. `stored` is None where the format stores no bitmaps or does not tell.
+
+    `of_monitor` is whether the monitor holds the node, which no query shows: None where nobody said.
+    """
 
     name: NodeName
     driver: str
@@ -42,6 +47,8 @@ class Node:
     bitmaps: tuple[Bitmap, ...] = ()
     stored: tuple[StoredBitmap, ...] | None = None
     compat: str | None = None  #: qcow2's version: 0.10 or 1.1
+    of_monitor: bool | None = None
+    cluster_size: int | None = None  #: bytes; None where there are no clusters
 
     @property
     def explicit(self) -> bool:
@@ -57,8 +64,13 @@ class Node:
         return next((bitmap for bitmap in self.stored or () if bitmap.name == name), None)
 
     def holds_read_only(self, bitmap: Bitmap) -> bool:
-        """Whether QEMU holds the bitmap read-only, which no query shows: it was loaded from an image open read-only."""
-        return bool(self.read_only and bitmap.persistent and self.stored_bitmap(bitmap.name))
+        """Whether QEMU holds the bitmap read-only, which no query shows: it was loaded from an image open read-only.
+
+        It still does where the image was made writable without its bitmaps, as streams do from 10.0 on: then the stored
+        copy is not in use.
+        """
+        stored = self.stored_bitmap(bitmap.name) if bitmap.persistent else None
+        return stored is not None and (bool(self.read_only) or not stored.in_use)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,23 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Orders:
+    """What a job was told, which no query shows; QEMU's defaults unless said.
+
+    `pivots` is whether it was asked to end with a pivot, None before it was asked to end. What a type of job is told
+    besides is in a subclass; a captured job has none.
+    """
+
+    pivots: bool | None = None
+    auto_finalize: bool = True
+    auto_dismiss: bool = True
+
+    def renamed(self, new: Callable[[NodeName], NodeName]) -> Self:  # noqa: ARG002  for subclasses
+        """The same with other node-names."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A block job; `nodes` are all that it holds, `targets` those of them that it writes to."""
 
@@ -94,6 +123,7 @@ class Job:
     status: str
     nodes: tuple[NodeName, ...] = ()
     targets: tuple[NodeName, ...] = ()
+    orders: Orders = Orders()
 
     @property
     def active(self) -> bool:

@@ -2,5 +2,6 @@
 
 from bitmapmig.plans.build import build
 from bitmapmig.plans.document import Plan, Refused, dump, load
+from bitmapmig.plans.offer import merging, offered, places
 
-__all__ = ["Plan", "Refused", "build", "dump", "load"]
+__all__ = ["Plan", "Refused", "build", "dump", "load", "merging", "offered", "places"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Severity, Where, order
@@ -10,16 +10,19 @@ from bitmapmig.plans.document import Commands, Fate, Mapping, Plan, PlannedBitma
 from bitmapmig.plans.fingerprint import identify
 from bitmapmig.plans.gate import foreseen, losses, with_radius
 from bitmapmig.plans.mapping import Maps, commands, maps, residue
+from bitmapmig.plans.merging import merges
+from bitmapmig.policy import fragment
+from bitmapmig.resolve import selector
 from bitmapmig.validate import assumptions, by_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bitmapmig.diagnostics import Side
     from bitmapmig.pair import Pair
-    from bitmapmig.plans.document import Command, Identity
+    from bitmapmig.plans.document import Command
     from bitmapmig.policy import Decision
-    from bitmapmig.validate import End, Situation
+    from bitmapmig.validate import Situation
 
 
 def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
@@ -45,9 +48,10 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
         guarantee=not refused and not accepted,
         provisional=situation.provisional,
         resolve=situation.policy.resolve or "explicit",
-        source=_identity(situation.source),
-        destination=_identity(situation.destination, _names_there(situation, made)),
+        source=identify(situation.source.state, situation.before),
+        destination=identify(situation.destination.state, situation.destination.graph, _names_there(situation, made)),
         bitmaps=_bitmaps(situation, made, refusals),
+        merges=() if refused else merges(situation, made),
         block_bitmap_mapping=Mapping(source=None, destination=None)
         if refused
         else Mapping(source=made.source, destination=made.destination),
@@ -59,10 +63,6 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
         accepted=accepted,
         assumed_from_version=assumptions(situation) if situation.decisions else (),
     )
-
-
-def _identity(end: End, names: Iterable[str] = ()) -> Identity:
-    return identify(end.state, end.graph, names)
 
 
 def _names_there(situation: Situation, made: Maps) -> Iterator[str]:
@@ -91,27 +91,44 @@ def _unsupported(situation: Situation, made: Maps, to_send: dict[Side, tuple[Com
         changed = [one for one in situation.pairs if one.transform is not None] if end.side == "source" else []
         if changed and not schema.has(*mapping, "bitmaps", "transform", "persistent"):
             for one in changed:
-                yield codes.TRANSFORM_UNSUPPORTED.at(
-                    one.where, side=end.side, bitmap=one.bitmap.name, node=one.source.name
-                )
+                yield _untransformed(situation, one)
             continue
         for command in to_send[end.side]:
+            if command.execute == "transaction":
+                continue  # older than the map, and a capture does not keep its types
             for problem in schema.problems(command.model_dump(mode="json"))[:1]:
                 yield codes.COMMAND_UNKNOWN_TO_QEMU.at(where, side=end.side, command=command.execute, reason=problem)
 
 
+def _untransformed(situation: Situation, one: Pair) -> Diagnostic:
+    """A source that cannot make a bitmap persistent, or transient, on its way."""
+    facts: dict[str, Any] = {"bitmap": one.where.bitmap, "node": one.source.name}
+    if one.merge is None:
+        return codes.TRANSFORM_UNSUPPORTED.at(one.where, side="source", **facts)
+    target = selector(situation.destination.graph, one.destination.name)
+    transient = {**target, "bitmap": one.name, "persistent": False}
+    fragments = fragment.send(situation.policy, situation.before, one.decision, transient)
+    fragments += fragment.leave(situation.policy, situation.before, one.decisions)
+    return codes.MERGED_NOT_PERSISTENT.at(one.where, **facts, fragments=fragments)
+
+
 def _bitmaps(situation: Situation, made: Maps, refusals: Sequence[Diagnostic]) -> tuple[PlannedBitmap, ...]:
-    pairs = {(one.source.name, one.bitmap.name): one for one in situation.pairs}
+    pairs = {(one.source.name, one.bitmap.name): one for one in situation.pairs if not one.merge}
+    pairs |= {place: one for one in situation.pairs if one.merge for place in one.merge.places}
     refused = {(one.where.side, one.where.node, one.where.bitmap) for one in refusals if one.where.node}
     aliases = {} if refusals else made.aliases
     found = []
     for decision in situation.decisions:
         place = decision.resolved.node.name, decision.resolved.bitmap.name
         one = pairs.get(place)
-        places = {("source", place[0], place[1]), ("source", place[0], None)}
+        together = [place, *(one.merge.places if one and one.merge else ())]
+        places: set[tuple[str | None, str | None, str | None]] = {("source", *each) for each in together}
+        places |= {("source", node, None) for node, _ in together}
         if one:
             places |= {("destination", one.destination.name, one.name), ("destination", one.destination.name, None)}
         fate = _fate(situation, decision, refused=not refused.isdisjoint(places))
+        if fate == "migrate" and one and one.merge:
+            fate = "merged"
         found.append(_bitmap(decision, one, fate, aliases.get(place)))
     return tuple(found)
 
@@ -120,7 +137,7 @@ def _fate(situation: Situation, decision: Decision, *, refused: bool) -> Fate:
     """What becomes of a bitmap; in a refused plan `migrate` is what would become of it but for the others."""
     if decision.action == "refused" or refused:
         return "refused"
-    if decision.action == "migrate":
+    if decision.action in ("migrate", "merge"):
         return "migrate"
     return "by-storage" if by_storage(situation, decision) else "left-behind"
 
@@ -139,7 +156,7 @@ def _bitmap(decision: Decision, one: Pair | None, fate: Fate, aliases: tuple[str
         destination_bitmap=one.name if one else None,
         node_alias=aliases[0] if aliases else None,
         bitmap_alias=aliases[1] if aliases else None,
-        transform=Transform(persistent=one.transform) if one and one.transform is not None else None,
+        transform=Transform(persistent=one.transform) if one and not one.merge and one.transform is not None else None,
         granularity=bitmap.granularity,
         virtual_size=node.virtual_size,
         dirty_bytes=bitmap.count,

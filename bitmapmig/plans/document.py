@@ -16,7 +16,7 @@ from bitmapmig.diagnostics import BitmapmigError, Diagnostic
 from bitmapmig.fate import Foretold
 from bitmapmig.plans.structure import Structure
 
-Fate: TypeAlias = Literal["migrate", "by-storage", "left-behind", "refused"]
+Fate: TypeAlias = Literal["migrate", "merged", "by-storage", "left-behind", "refused"]
 
 
 class Document(BaseModel):
@@ -85,9 +85,10 @@ class Identity(Document):
 class PlannedBitmap(Document):
     """One named bitmap of the source and what becomes of it; sizes in bytes.
 
-    `fate` is `migrate` (in the migration stream), `by-storage` (in the image that both sides share), `left-behind`
-    (`by` names the policy entry) or `refused`; in a refused plan `migrate` says that nothing is wrong with this one.
-    `node_alias` and `bitmap_alias` are its names in the stream.
+    `fate` is `migrate` (in the migration stream), `merged` (into a temporary that migrates, see `Merge`), `by-storage`
+    (in the image that both sides share), `left-behind` (`by` names the policy entry) or `refused`; in a refused plan
+    `migrate` and `merged` say that nothing is wrong with this one. `node_alias` and `bitmap_alias` are its names in the
+    stream.
     """
 
     node: str
@@ -111,11 +112,43 @@ class PlannedBitmap(Document):
     inconsistent: bool
 
 
+class MergeSource(Document):
+    """A bitmap that is merged into a temporary."""
+
+    node: str
+    bitmap: str
+
+
+class Merge(Document):
+    """Bitmaps of a backing chain that become one: QEMU merges them into a temporary, which migrates in their place.
+
+    The temporary is on `node`, the top of the chain, transient and recording; `sources` are what is merged into it, the
+    top's own first. It arrives as `destination_bitmap` on `destination_node`. `dirty_bytes` is what it has at most.
+    """
+
+    node: str
+    temporary: str
+    sources: tuple[MergeSource, ...]
+    destination_node: str
+    destination_bitmap: str
+    node_alias: str
+    bitmap_alias: str
+    transform: Transform | None = None
+    granularity: int
+    virtual_size: int | None
+    dirty_bytes: int
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The node and the name of the temporary."""
+        return self.node, self.temporary
+
+
 class Residue(Document):
     """What stays set on one side after the migration, and the commands that make it harmless."""
 
     side: Literal["source", "destination"]
-    what: Literal["block-bitmap-mapping", "dirty-bitmaps"]
+    what: Literal["block-bitmap-mapping", "dirty-bitmaps", "temporary-bitmap"]
     message: str
     commands: tuple[Command, ...]
 
@@ -150,6 +183,7 @@ class Plan(Document):
     source: Identity
     destination: Identity
     bitmaps: tuple[PlannedBitmap, ...]
+    merges: tuple[Merge, ...] = ()
     block_bitmap_mapping: Mapping
     commands: Commands
     residue: tuple[Residue, ...]
@@ -158,6 +192,41 @@ class Plan(Document):
     advice: tuple[Diagnostic, ...]
     accepted: tuple[Diagnostic, ...]
     assumed_from_version: tuple[str, ...]
+
+    @property
+    def temporaries(self) -> frozenset[tuple[str, str]]:
+        """The bitmaps, as (node, bitmap), that the plan itself makes on the source."""
+        return frozenset(one.place for one in self.merges)
+
+    @property
+    def travelling(self) -> tuple[PlannedBitmap, ...]:
+        """What is put into the stream: bitmaps that migrate, and in place of those that are merged the temporaries."""
+        own = {(one.node, one.bitmap): one for one in self.bitmaps}
+        return (
+            *(one for one in self.bitmaps if one.fate == "migrate"),
+            *(_as_planned(one, own[one.sources[0].node, one.sources[0].bitmap]) for one in self.merges),
+        )
+
+
+def _as_planned(one: Merge, own: PlannedBitmap) -> PlannedBitmap:
+    """The temporary of a merge, as the bitmap that it is; `own` is the bitmap of the top."""
+    return own.model_copy(
+        update={
+            "bitmap": one.temporary,
+            "fate": "migrate",
+            "destination_node": one.destination_node,
+            "destination_bitmap": one.destination_bitmap,
+            "node_alias": one.node_alias,
+            "bitmap_alias": one.bitmap_alias,
+            "transform": one.transform,
+            "granularity": one.granularity,
+            "dirty_bytes": one.dirty_bytes,
+            "recording": True,
+            "busy": False,
+            "persistent": False,
+            "inconsistent": False,
+        }
+    )
 
 
 class Refused(BitmapmigError):  # noqa: N818  a refusal is an answer, not an error

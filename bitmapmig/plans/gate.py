@@ -29,7 +29,7 @@ def foreseen(situation: Situation, made: Maps) -> Foretold:
     The capability is on where anything is to migrate.
     """
     source, destination = situation.source, situation.destination
-    wanted = [one for one in situation.decisions if one.action != "leave-behind"]
+    wanted = [one for one in situation.decisions if one.action not in ("leave-behind", "merge")]
     complete = len(wanted) == len(situation.pairs)
     return foretell(
         Qemu.of(source.graph, source.state, mapping=made.source if complete else None, dirty_bitmaps=bool(wanted)),

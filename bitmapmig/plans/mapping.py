@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitmapmig.plans.document import BitmapAlias, Command, NodeAlias, Residue, Transform
+from bitmapmig.plans.merging import leftovers, merge_commands, merges
 from bitmapmig.qapi import BitmapName, byte_length
 
 if TYPE_CHECKING:
@@ -161,9 +162,10 @@ def commands(situation: Situation, found: Maps) -> dict[Side, tuple[Command, ...
     if found.source is None:
         on = situation.decisions and situation.source.state.capabilities.get("dirty-bitmaps")
         return {"destination": (), "source": (set_capability(state=False),) if on else ()}
+    merging = merge_commands(merges(situation, found))
     return {
         "destination": () if found.destination is None else (set_mapping(found.destination),),
-        "source": (set_mapping(found.source), set_capability(state=True)),
+        "source": (*merging, set_mapping(found.source), set_capability(state=True)),
     }
 
 
@@ -175,7 +177,8 @@ def residue(situation: Situation, found: Maps) -> tuple[Residue, ...]:
     if found.destination is not None:
         after = _bitmaps_after(situation)
         left.append(_neutral(situation.destination.graph, after, "destination"))
-    left.append(_neutral(situation.source.graph, None, "source"))
+    left.append(_neutral(situation.before, None, "source"))
+    left += leftovers(merges(situation, found))
     return (*left, _capability(on_before=situation.source.state.capabilities.get("dirty-bitmaps", False)))
 
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to become of one bitmap: `by` is the key of the policy entry that said so, or `default`.
+    """What is to become of one bitmap: `by` is the key of the policy entry that said so, `default`, or `collapse`.
 
-    `target` is None where the address decides.
+    `merge` is not decided here: it is for a layer's bitmap that is merged. `target` is None where the address decides.
     """
 
     resolved: Resolved
-    action: Literal["migrate", "leave-behind", "refused"]
+    action: Literal["migrate", "merge", "leave-behind", "refused"]
     by: str
     target: Target | None = None
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from bitmapmig import codes
-from bitmapmig.policy.problems import shown
+from bitmapmig.documents.words import shown
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
@@ -71,12 +71,6 @@ def _known_version(value: object) -> object:
     return value
 
 
-def _supported(collapse: bool) -> bool:  # noqa: FBT001  what pydantic calls
-    if collapse:
-        refuse("is not supported yet: merge the bitmaps of the chain before you plan (block-dirty-bitmap-merge)")
-    return collapse
-
-
 def _acceptable(code: str) -> str:
     if code in codes.ACCEPTABLE:
         return code
@@ -90,7 +84,6 @@ GlobText = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 ChildPath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 AcceptableCode = Annotated[str, AfterValidator(_acceptable)]
 Version = Annotated[Literal[1], BeforeValidator(_known_version)]
-Collapse = Annotated[bool, AfterValidator(_supported)]
 
 
 class _NeverNull:

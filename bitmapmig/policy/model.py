@@ -26,12 +26,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from bitmapmig.diagnostics import CannotRunError, Where
+from bitmapmig.documents.origin import Origin, where
 from bitmapmig.policy.glob import Glob, GlobIndex
 from bitmapmig.policy.members import (
     DOCUMENT,
     AcceptableCode,
     ChildPath,
-    Collapse,
     GlobText,
     Name,
     NewName,
@@ -39,7 +39,7 @@ from bitmapmig.policy.members import (
     Version,
     refuse,
 )
-from bitmapmig.policy.problems import Origin, findings, where
+from bitmapmig.policy.problems import findings
 from bitmapmig.qapi import Many
 from bitmapmig.resolve import RuleSet
 
@@ -238,7 +238,7 @@ class Policy(_Part):
     allow: Many[Pattern] = Field(default=(), min_length=1, description="only these may migrate; all, if not said")
     deny: Many[Pattern] = Field(default=(), description="these are left behind")
     map: Many[MapEntry] = Field(default=(), description="what goes elsewhere than to its own address, or nowhere")
-    collapse: Collapse = Field(default=False, description="not supported yet")
+    collapse: bool = Field(default=False, description="merge same-named bitmaps of a chain where it ends in one image")
     accept: Many[AcceptableCode] = Field(default=(), description="codes of refusals that the user takes upon himself")
 
     _origin: Origin | None = PrivateAttr(default=None)

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
 from bitmapmig.captures import printable
-from bitmapmig.diagnostics import Diagnostic, Where
+from bitmapmig.documents.origin import where
+from bitmapmig.documents.words import SHOWN, predicate, subject, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-#: The most problems of one document that are told one by one.
-SHOWN = 1000
-
-#: Where a value stands: its line, and the places of what is in it, of a mapping by key, of a list by number.
-Place: TypeAlias = "int | tuple[int, Mapping[str, Place] | Sequence[Place]]"
-#: What leads to a value in a document: keys of mappings and numbers in sequences.
-Keys: TypeAlias = "Sequence[str | int]"
+    from bitmapmig.diagnostics import Diagnostic, Where
+    from bitmapmig.documents.origin import Keys, Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The file that a policy was read from; `top` is None where its format tells no lines (TOML)."""
+class PolicyMistakes:
+    """What can be wrong with a policy file, whatever it says."""
 
-    file: str
-    top: Place | None = None
+    def unreadable(self, where: Where, path: str, reason: str) -> Diagnostic:
+        """BM401."""
+        return codes.POLICY_UNREADABLE.at(where, path=path, reason=reason)
 
-    def line(self, keys: Keys) -> int | None:
-        """The line, counted from 1, of the last of nested `keys` that is there; None where not even the first is."""
-        place, line = self.top, None
-        for key in keys:
-            inside = place[1] if isinstance(place, tuple) else ()
-            if isinstance(inside, Mapping):
-                place = inside.get(str(key))
-            else:
-                place = inside[int(key)] if str(key).isdecimal() and int(key) < len(inside) else None
-            if place is None:
-                break
-            line = place[0] if isinstance(place, tuple) else place
-        return line
+    def syntax(self, where: Where, format_: str, reason: str) -> Diagnostic:
+        """BM402."""
+        return codes.POLICY_SYNTAX.at(where, format=format_, reason=reason)
 
+    def key_twice(self, where: Where, key: str) -> Diagnostic:
+        """BM403."""
+        return codes.POLICY_KEY_TWICE.at(where, key=key)
 
-def where(keys: Keys, origin: Origin | None) -> Where:
-    """The place of `keys`: the nearest line, and a key that shows what does not print."""
-    key = ".".join(printable(str(key)) for key in keys) or None
-    return Where(file=origin.file, line=origin.line(keys), key=key) if origin else Where(key=key)
+    def invalid(self, where: Where, reason: str) -> Diagnostic:
+        """BM404."""
+        return codes.POLICY_INVALID.at(where, reason=reason)
+
+    def too_large(self, where: Where, reason: str) -> Diagnostic:
+        """BM407."""
+        return codes.POLICY_TOO_LARGE.at(where, reason=reason)
 
 
 def findings(
@@ -83,8 +71,8 @@ def _finding(
         if keys[-1] == "recording":
             return codes.POLICY_RECORDING.at(place)
         around = tuple(key for key in keys[:-1] if isinstance(key, str))
-        return codes.POLICY_INVALID.at(place, reason=_unknown(str(keys[-1]), tuple(known[around])))
-    return codes.POLICY_INVALID.at(place, reason=f"{_subject(keys)} {_predicate(problem, keys, context)}")
+        return codes.POLICY_INVALID.at(place, reason=unknown(str(keys[-1]), tuple(known[around])))
+    return codes.POLICY_INVALID.at(place, reason=f"{subject(keys, 'the policy')} {_predicate(problem, keys)}")
 
 
 def _written(place: Keys, document: object) -> list[str | int]:
@@ -103,63 +91,10 @@ def _value(document: Any, keys: Keys) -> object:  # noqa: ANN401  raw
     return document
 
 
-def _subject(keys: Keys) -> str:
-    """What a sentence is about: a key, or an entry of a list."""
-    if not keys:
-        return "the policy"
-    last = keys[-1]
-    shown = f"{keys[-2]}.{last}" if isinstance(last, int) and len(keys) > 1 else printable(str(last)) or "''"
-    return f"`{shown}`"
-
-
-_PREDICATES = {
-    "missing": "is missing",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be an empty list, which would allow nothing: leave it out to allow all",
-    "string_unicode": "holds half of a surrogate pair, which is no text",
-    "invalid_key": "is no text, as keys must be",
-}
-_MAPPINGS = ("model_type", "model_attributes_type", "dict_type", "mapping_type")
-_OTHERS = {"bool_type": "true or false", "string_type": "a text", "tuple_type": "a list"}
-
-
-def _predicate(problem: ErrorDetails, keys: Keys, context: Mapping[str, Any]) -> str:
-    kind, found = problem["type"], problem["input"]
-    if kind == "policy":
-        return str(context["reason"])
-    if kind in _PREDICATES:
-        return _PREDICATES[kind]
-    if kind == "literal_error":
-        words = str(context["expected"]).replace("'", "")
-        return f"must be {words}, not {shown(found)}{_hint(found, words.replace(' or ', ', ').split(', '))}"
-    expected = _OTHERS.get(kind)
-    if kind in _MAPPINGS:
-        bare = {"source": "a text or ", "destination": "a text or ", "storage": "a word or "}
-        expected = f"{bare.get(str(keys[-1]), '') if keys else ''}a mapping"
-    if expected is None:
-        return f"is not valid: {printable(problem['msg'])}"
-    quotes = "text" in expected and isinstance(found, int | float)
-    return f"must be {expected}, not {shown(found)}" + ("; put it into quotes, if it is a name" if quotes else "")
-
-
-def shown(found: object) -> str:
-    """A value of a document in words for a sentence."""
-    if found is None or isinstance(found, bool):
-        return json.dumps(found)
-    if isinstance(found, str):
-        return f"the text '{printable(found, 80)}'"
-    # the decimal text of a huge number takes quadratic time, and Python refuses to make it
-    if isinstance(found, float) or (isinstance(found, int) and abs(found) < 10**20):
-        return f"the number {found}"
-    kinds = {int: "a huge number", dict: "a mapping", list: "a list", tuple: "a list"}
-    return kinds.get(type(found), f"a value of the type {type(found).__name__}")
-
-
-def _unknown(key: str, known: Sequence[str]) -> str:
-    return f"unknown key '{printable(key, 80)}'; known here: {', '.join(known)}{_hint(key, known)}"
-
-
-def _hint(found: object, known: Sequence[str]) -> str:
-    """A guess at what was meant, where one is near."""
-    near = difflib.get_close_matches(found[:80], known, n=1) if isinstance(found, str) else []
-    return f"; did you mean '{near[0]}'?" if near else ""
+def _predicate(problem: ErrorDetails, keys: Keys) -> str:
+    if problem["type"] == "policy":
+        return str(problem["ctx"]["reason"])
+    if problem["type"] == "too_short":
+        return "must not be an empty list, which would allow nothing: leave it out to allow all"
+    bare = {"source": "a text or ", "destination": "a text or ", "storage": "a word or "}
+    return predicate(problem, bare.get(str(keys[-1]), "") if keys else "")

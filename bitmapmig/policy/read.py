@@ -1,39 +1,25 @@
 """A policy file -> `Policy`, or all that is wrong with it, each by file, line and key.
 
-YAML 1.2, JSON or TOML, by the suffix, each as strict as its standard. Of YAML only the core schema counts, so `yes` and
-`1:30` are texts, and neither merge keys nor other tags exist. TOML has no null: there it is `destination = false`.
+TOML has no null: there it is `destination = false`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import tomllib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING
 
-import yaml
-
-from bitmapmig import codes
-from bitmapmig.captures import printable
-from bitmapmig.diagnostics import CannotRunError, Diagnostic, Where
-from bitmapmig.policy.document import MAX_DEPTH, MAX_VALUES, Builder, Source
+from bitmapmig.diagnostics import CannotRunError
+from bitmapmig.documents import read as documents
+from bitmapmig.documents.read import MAX_BYTES, Format
 from bitmapmig.policy.model import Policy
-from bitmapmig.policy.problems import Origin
+from bitmapmig.policy.problems import PolicyMistakes
 
-Format = Literal["yaml", "json", "toml"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-#: The formats by suffix, in lower case.
-FORMATS: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
-#: The longest file that is read, in bytes; tomllib is slow.
-MAX_BYTES: dict[Format, int] = {"yaml": 64 << 20, "json": 64 << 20, "toml": 24 << 20}
+    from bitmapmig.documents.read import Document
 
-_TOO_MANY_DIGITS = "a number has more digits than can be read"
-
-#: The document of a text, its places, and what was found on the way.
-_Read = tuple[object, Origin, list[Diagnostic]]
+__all__ = ["MAX_BYTES", "Format", "parse", "read"]
 
 
 def read(path: str | Path) -> Policy:
@@ -41,18 +27,7 @@ def read(path: str | Path) -> Policy:
 
     Raises `CannotRunError`: BM401 where the file cannot be read, else what `parse` raises.
     """
-    name = str(path)
-    format_ = FORMATS.get(Path(path).suffix.lower())
-    if format_ is None:
-        _unreadable(name, f"the suffix {Path(path).suffix!r} tells no format")
-    try:
-        with Path(path).open("rb") as file:
-            raw = file.read(MAX_BYTES[format_] + 1)
-    except OSError as error:
-        _unreadable(name, error.strerror or str(error))
-    except ValueError as error:  # a NUL character in the path
-        _unreadable(name, str(error))
-    return parse(raw, name, format_)
+    return _policy(documents.read(path, PolicyMistakes()))
 
 
 def parse(raw: bytes, name: str, format_: Format) -> Policy:
@@ -60,17 +35,15 @@ def parse(raw: bytes, name: str, format_: Format) -> Policy:
 
     Raises `CannotRunError` with every problem that was found: BM402 to BM407, in the order of the file.
     """
-    title, reader = _READERS[format_]
-    source = Source(_encodable(name), title)
-    if len(raw) > MAX_BYTES[format_]:
-        source.too_large(f"it has more than {MAX_BYTES[format_]} bytes")
+    return _policy(documents.parse(raw, name, format_, PolicyMistakes()))
+
+
+def _policy(document: Document) -> Policy:
+    if document.origin.top is None:  # TOML
+        _with_null(document.value)
+    found = list(document.found)
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        source.malformed("it is not UTF-8", raw.count(b"\n", 0, error.start) + 1)
-    document, origin, found = reader(text.removeprefix("\ufeff"), source)
-    try:
-        policy = Policy.parse(document, origin)
+        policy = Policy.parse(document.value, document.origin)
         if not found:
             return policy
     except CannotRunError as error:
@@ -78,220 +51,8 @@ def parse(raw: bytes, name: str, format_: Format) -> Policy:
     raise CannotRunError(*sorted(found, key=lambda one: one.where.line or math.inf))
 
 
-def _unreadable(path: str, reason: str) -> NoReturn:
-    path = _encodable(path)
-    raise CannotRunError(codes.POLICY_UNREADABLE.at(Where(file=path), path=path, reason=printable(reason)))
-
-
-def _encodable(path: str) -> str:
-    """A path without the surrogates that stand for bytes that are not UTF-8: JSON has no place for them."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
-# JSON
-
-_TOKEN = re.compile(r'[\s,:]*+([\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s,:\[\]{}"]++)')
-
-
-def _read_json(text: str, source: Source) -> _Read:
-    deep = False
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        source.malformed(error.msg, error.lineno)
-    except RecursionError:
-        deep = True
-    except ValueError:  # what int() raises
-        source.malformed(_TOO_MANY_DIGITS, None)
-    builder = _build_json(text, source)
-    if deep:
-        source.too_deep()
-    return builder.document, builder.origin, builder.found
-
-
-def _build_json(text: str, source: Source) -> Builder:
-    """Build a text that is well-formed, at least up to where it is too deep."""
-    builder = Builder(source)
-    line, at = 1, 0
-    for found in _TOKEN.finditer(text):
-        word, begin = found[1], found.start(1)
-        line += text.count("\n", at, begin)
-        at = begin
-        if word == "{":
-            builder.begin_mapping(line)
-        elif word == "[":
-            builder.begin_list(line)
-        elif word in "]}":
-            builder.end()
-        elif word in ("NaN", "Infinity", "-Infinity"):
-            source.malformed(f"{word} is no number", line)
-        else:
-            plain = word[0] == '"' and "\\" not in word
-            builder.scalar(word[1:-1] if plain else json.loads(word), line)
-    return builder
-
-
-# YAML
-
-_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_CORE = "tag:yaml.org,2002:"
-_TAGS: dict[str, tuple[type, ...]] = {
-    f"{_CORE}str": (str,),
-    f"{_CORE}int": (int,),
-    f"{_CORE}float": (float, int),
-    f"{_CORE}bool": (bool,),
-    f"{_CORE}null": (type(None),),
-}
-_WORDS = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], float]], ...] = (
-    (re.compile(r"[-+]?[0-9]{1,4000}"), int),
-    (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
-    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
-    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
-)
-
-
-def _read_yaml(text: str, source: Source) -> _Read:
-    forbidden = _FORBIDDEN.search(text)
-    if forbidden:
-        line = text.count("\n", 0, forbidden.start()) + 1
-        source.malformed(f"the character U+{ord(forbidden[0]):04X} may not be in YAML", line)
-    builder = Builder(source)
-    try:
-        _build_yaml(text, source, builder)
-    except yaml.MarkedYAMLError as error:
-        reason = ", ".join(part for part in (error.context, error.problem) if part)
-        # libyaml places the end of a file behind its last line
-        last = max(1, text.count("\n") + (not text.endswith("\n")))
-        mark = error.problem_mark
-        source.malformed(reason, min(mark.line + 1, last) if mark else None)
-    except yaml.YAMLError as error:
-        source.malformed(str(error), None)
-    document = {} if builder.document is None and not builder.found else builder.document
-    return document, builder.origin, builder.found
-
-
-def _build_yaml(text: str, source: Source, builder: Builder) -> None:
-    documents = 0
-    for event in yaml.parse(text, Loader=_PARSER):
-        line = event.start_mark.line + 1  # type: ignore[union-attr]  # what is parsed has a place
-        if isinstance(event, yaml.ScalarEvent):
-            _scalar(event, line, builder)
-        elif isinstance(event, yaml.MappingStartEvent):
-            _check_tag(event.tag, f"{_CORE}map", line, builder)
-            builder.begin_mapping(line, event.anchor)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            _check_tag(event.tag, f"{_CORE}seq", line, builder)
-            builder.begin_list(line, event.anchor)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            builder.end()
-        elif isinstance(event, yaml.AliasEvent):
-            builder.alias(event.anchor or "", line)
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                source.malformed("a second document begins", line)
-
-
-def _scalar(event: yaml.ScalarEvent, line: int, builder: Builder) -> None:
-    value: object = event.value
-    if event.implicit[0] and not event.style:
-        if event.value == "<<" and builder.awaits_key:
-            builder.refuse_key("YAML 1.2 has no merge key `<<`: write the keys themselves", line)
-            return
-        value = _plain(event.value)
-    elif event.tag in _TAGS:
-        value = event.value if event.tag == f"{_CORE}str" else _plain(event.value)
-        if not isinstance(value, _TAGS[event.tag]):
-            builder.refuse(f"'{printable(event.value, 80)}' is no {event.tag.removeprefix(_CORE)}", line)
-    else:
-        _check_tag(event.tag, None, line, builder)
-    builder.scalar(value, line, event.anchor)
-
-
-def _check_tag(tag: str | None, allowed: str | None, line: int, builder: Builder) -> None:
-    if tag not in (None, "!", allowed):
-        builder.refuse(f"the tag '{printable(str(tag), 80)}' is not of YAML's core schema for such a value", line)
-
-
-def _plain(text: str) -> object:
-    """The value of a scalar without quotes, by the core schema of YAML 1.2."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] in "+-.0123456789":
-        for pattern, convert in _NUMBERS:
-            if pattern.fullmatch(text):
-                return convert(text)
-    return text
-
-
-# TOML
-
-_TOML_WORD = r"""(?:[\w-]++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|'[^'\n]*+')"""
-#: A key that opens too many tables in one another: tomllib takes quadratic time and memory for it.
-_TOML_DEEP = re.compile(rf"(?:^|[{{,\[])[ \t]*(?:{_TOML_WORD}[ \t]*\.[ \t]*){{{MAX_DEPTH}}}", re.MULTILINE)
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_TOML_TWICE = re.compile(r"Cannot (?:overwrite a value|declare .* twice)|Duplicate inline table key '(.*)'", re.DOTALL)
-_TOML_KEY = re.compile(r"\s*\[*\s*([^\s\[\]{}=#,][^=\]]*?)\s*[=\]]")
-
-
-def _read_toml(text: str, source: Source) -> _Read:
-    deep = _TOML_DEEP.search(text)
-    if deep:
-        source.too_deep(text.count("\n", 0, deep.end()) + 1)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        _malformed_toml(str(error), text, source)
-    except RecursionError:
-        source.too_deep()
-    except ValueError:  # what int() raises
-        source.malformed(_TOO_MANY_DIGITS, None)
-    _bound(document, source)
+def _with_null(document: dict[str, object]) -> None:
     entries = document.get("map")
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and entry.get("destination") is False:
             entry["destination"] = None
-    return document, Origin(source.name), []
-
-
-def _malformed_toml(message: str, text: str, source: Source) -> NoReturn:
-    """Raise BM403 where tomllib complains of a key that is there twice, else BM402."""
-    place = _TOML_PLACE.search(message)
-    reason = message[: place.start()] if place else message
-    lines = text.removesuffix("\n").split("\n")
-    line = (int(place[1]) if place[1] else len(lines)) if place else None
-    twice = _TOML_TWICE.match(reason)
-    if line and twice:
-        # the place is where the value ends: its key is there or on a line above
-        above = ((number, _TOML_KEY.match(lines[number - 1])) for number in range(min(line, len(lines)), 0, -1))
-        begins = (line, twice) if twice[1] else next(((number, key) for number, key in above if key), None)
-        if begins:
-            where = Where(file=source.name, line=begins[0], key=printable(begins[1][1]))
-            raise CannotRunError(codes.POLICY_KEY_TWICE.at(where, key=where.key))
-    source.malformed(reason, line)
-
-
-def _bound(document: dict[str, Any], source: Source) -> None:
-    """Raise BM407 where there are too many values."""
-    size = 0
-    waiting: list[Any] = [document]
-    while waiting:
-        inside = waiting.pop()
-        size += len(inside)
-        if size > MAX_VALUES:
-            source.too_many()
-        values = inside.values() if isinstance(inside, dict) else inside
-        waiting += [value for value in values if isinstance(value, dict | list)]
-
-
-_READERS: dict[Format, tuple[str, Callable[[str, Source], _Read]]] = {
-    "yaml": ("YAML 1.2", _read_yaml),
-    "json": ("JSON", _read_json),
-    "toml": ("TOML", _read_toml),
-}

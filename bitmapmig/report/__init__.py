@@ -6,6 +6,7 @@ from bitmapmig.report.findings import UNLIMITED, Limits, findings
 from bitmapmig.report.finished import finished_lines
 from bitmapmig.report.plan import plan_lines
 from bitmapmig.report.preview import preview_lines
+from bitmapmig.report.simulated import simulated_lines
 from bitmapmig.report.tree import ASCII, UNICODE
 from bitmapmig.report.verified import verified_lines
 
@@ -21,5 +22,6 @@ __all__ = [
     "migrated_lines",
     "plan_lines",
     "preview_lines",
+    "simulated_lines",
     "verified_lines",
 ]

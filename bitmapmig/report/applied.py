@@ -9,7 +9,7 @@ from rich.text import Text
 from bitmapmig.report.escape import escaped
 from bitmapmig.report.findings import UNLIMITED, Limits, findings
 from bitmapmig.report.finished import finished_lines
-from bitmapmig.report.layout import prose
+from bitmapmig.report.layout import counted, prose
 from bitmapmig.report.plan import command_lines
 from bitmapmig.report.verified import verified_lines
 
@@ -61,7 +61,8 @@ def _verdict(applied: Applied, plan: Plan) -> Text:
 
 
 def _now(now: SideNow) -> str:
-    return f"{_MAPS[now.block_bitmap_mapping]}, dirty-bitmaps {'on' if now.dirty_bitmaps else 'off'}"
+    made = f", {counted(len(now.temporaries), 'temporary bitmap')}" if now.temporaries else ""
+    return f"{_MAPS[now.block_bitmap_mapping]}, dirty-bitmaps {'on' if now.dirty_bitmaps else 'off'}{made}"
 
 
 def migrated_lines(migrated: Migrated, width: int, limits: Limits = UNLIMITED) -> Iterator[Text]:

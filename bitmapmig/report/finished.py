@@ -57,6 +57,11 @@ def _side(side: str, end: FinishedEnd, width: int, limits: Limits) -> Iterator[T
         return
     yield from prose(_CAPABILITY[end.dirty_bitmaps or "off"], width, "  ")
     yield from prose(_MAPPING[end.block_bitmap_mapping or "none"], width, "  ")
+    if end.temporaries:
+        words = (
+            f"{counted(len(end.temporaries), 'temporary bitmap')} removed: {', '.join(map(escaped, end.temporaries))}"
+        )
+        yield from prose(words, width, "  ")
     for reason in end.reasons:
         yield from prose(Text(escaped(reason, backslash=False), "yellow"), width, "  ")
     if end.not_in_map:

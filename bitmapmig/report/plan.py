@@ -14,13 +14,14 @@ from bitmapmig.report.layout import columns, counted, indented, json_lines, list
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bitmapmig.plans.document import Command, Fate, Identity, Plan, PlannedBitmap
+    from bitmapmig.plans.document import Command, Fate, Identity, Merge, Plan, PlannedBitmap
 
 #: The words and the colour of a fate; in the order in which a list that is cut shows them.
 _FATES: dict[Fate, tuple[str, str]] = {
     "refused": ("refused", "bold red"),
     "left-behind": ("left behind", "yellow"),
     "by-storage": ("by storage", "cyan"),
+    "merged": ("merge", "green"),
     "migrate": ("migrate", "green"),
 }
 _INDENT = 2
@@ -43,13 +44,7 @@ def plan_lines(plan: Plan, width: int, limits: Limits = UNLIMITED) -> Iterator[T
     if plan.bitmaps:
         yield from _heading("Bitmaps")
         yield from _bitmaps(plan, width, limits)
-    if plan.commands.destination or plan.commands.source:
-        yield from _heading("Commands, to be run in this order before `migrate`")
-        yield from command_lines("destination", plan.commands.destination, width, limits)
-        yield from command_lines("source", plan.commands.source, width, limits)
-    if plan.residue:
-        yield from _heading("Afterwards: what stays set, and what makes it harmless")
-        yield from _residue(plan, width, limits)
+    yield from _to_do(plan, width, limits)
     if plan.accepted:
         yield from _heading("Accepted by the policy")
         yield from findings(plan.accepted, width, limits, offer=False)
@@ -59,6 +54,21 @@ def plan_lines(plan: Plan, width: int, limits: Limits = UNLIMITED) -> Iterator[T
     if plan.assumed_from_version:
         yield from _heading("Assumed from the version of QEMU, which no query shows")
         yield from prose(escaped(", ".join(plan.assumed_from_version)), width, "  ")
+
+
+def _to_do(plan: Plan, width: int, limits: Limits) -> Iterator[Text]:
+    """What is merged, what is to be run, and what that leaves."""
+    if plan.merges:
+        yield from _heading("Merged: each chain into one temporary bitmap, which migrates")
+        for merge in plan.merges:
+            yield from _merge(merge, plan, width)
+    if plan.commands.destination or plan.commands.source:
+        yield from _heading("Commands, to be run in this order before `migrate`")
+        yield from command_lines("destination", plan.commands.destination, width, limits)
+        yield from command_lines("source", plan.commands.source, width, limits)
+    if plan.residue:
+        yield from _heading("Afterwards: what stays set, and what makes it harmless")
+        yield from _residue(plan, width, limits)
 
 
 def _heading(words: str) -> Iterator[Text]:
@@ -92,9 +102,13 @@ def _outcome(plan: Plan) -> str:
     fates = Counter(one.fate for one in plan.bitmaps)
     if not fates:
         return "the source has no named bitmap, there is nothing to do"
-    if not fates["migrate"] and not fates["by-storage"]:
+    if not fates["migrate"] and not fates["merged"] and not fates["by-storage"]:
         return f"no bitmap migrates, {counted(fates['left-behind'], 'bitmap')} left behind"
-    parts = [counted(fates["migrate"], "bitmap migrates", "bitmaps migrate")]
+    parts = []
+    if fates["migrate"] or not fates["merged"]:
+        parts.append(counted(fates["migrate"], "bitmap migrates", "bitmaps migrate"))
+    if fates["merged"]:
+        parts.append(f"{fates['merged']:,} bitmaps are merged into {len(plan.merges):,}")
     if fates["by-storage"]:
         parts.append(f"{fates['by-storage']:,} in the shared image")
     if fates["left-behind"]:
@@ -188,8 +202,8 @@ def _unbroken(name: Text, begin: Text, width: int) -> Iterator[Text]:
 
 def _fate(one: PlannedBitmap, plan: Plan) -> tuple[str, str]:
     """The word and the colour of what becomes of a bitmap."""
-    if plan.verdict == "refused" and one.fate == "migrate":
-        return "would migrate", "dim"
+    if plan.verdict == "refused" and one.fate in ("migrate", "merged"):
+        return f"would {_FATES[one.fate][0]}", "dim"
     return _FATES[one.fate]
 
 
@@ -203,9 +217,15 @@ def _destination(one: PlannedBitmap, plan: Plan) -> str:
         return ""
     node = one.destination_node
     # without a map on the destination, the node alias is what QEMU looks up there
-    if node.startswith("#") and one.node_alias and plan.block_bitmap_mapping.destination is None:
-        node = one.node_alias
+    if node.startswith("#") and plan.block_bitmap_mapping.destination is None:
+        node = one.node_alias or _alias_of_merge(one, plan) or node
     return placed(node, one.destination_bitmap or one.bitmap)
+
+
+def _alias_of_merge(one: PlannedBitmap, plan: Plan) -> str | None:
+    places = ((merge.destination_node, merge.destination_bitmap, merge.node_alias) for merge in plan.merges)
+    wanted = one.destination_node, one.destination_bitmap
+    return next((alias for *place, alias in places if tuple(place) == wanted), None)
 
 
 def _state(one: PlannedBitmap) -> list[str]:
@@ -220,6 +240,21 @@ def _state(one: PlannedBitmap) -> list[str]:
         becomes = "persistent" if one.transform.persistent else "transient"
         states.append((f"becomes {becomes}", True))
     return [word for word, true in states if true]
+
+
+def _merge(merge: Merge, plan: Plan, width: int) -> Iterator[Text]:
+    """What goes into a temporary, from the top down, and what comes of it."""
+    shown = {(one.node, one.bitmap): one for one in plan.bitmaps}
+    own = [shown[one.node, one.bitmap] for one in merge.sources]
+    sources = " + ".join(placed(one.node, one.bitmap) for one in merge.sources)
+    yield from prose(
+        Text.assemble((sources, "bold"), " -> ", (_destination(own[0], plan), "bold")), width, "  ", "    "
+    )
+    facts = [f"through {placed(merge.node, merge.temporary)}", f"granularity {size(merge.granularity)}"]
+    facts.append(f"at most {size(merge.dirty_bytes)} dirty")
+    if merge.transform is not None:
+        facts.append(f"becomes {'persistent' if merge.transform.persistent else 'transient'}")
+    yield from listed(facts, width, "    ", "dim")
 
 
 # commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bitmapmig.validate import bitmaps, convergence, ends, storage
+from bitmapmig.validate import bitmaps, convergence, ends, layers, storage
 from bitmapmig.validate.ends import assumptions
 from bitmapmig.validate.situation import End, Situation
 from bitmapmig.validate.storage import by_storage
@@ -19,5 +19,5 @@ def validate(situation: Situation) -> tuple[Diagnostic, ...]:
     """Every finding of every check; nothing where the source has no named bitmap."""
     if not situation.decisions:
         return ()
-    checks = (ends, bitmaps, storage, convergence)
+    checks = (ends, bitmaps, storage, convergence, layers)
     return tuple(found for check in checks for found in check.check(situation))

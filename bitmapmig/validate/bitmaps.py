@@ -26,6 +26,9 @@ NODE_NAME_LIMIT = 31  #: bytes; QEMU's node-names are shorter than 32 (`BlockDri
 BITMAP_NAME_LIMIT = 1023  #: bytes (`BDRV_BITMAP_MAX_NAME_SIZE`)
 
 
+_UNLISTED = ", and though left behind, it is on a node whose bitmaps migrate"
+
+
 def check(situation: Situation) -> Iterator[Diagnostic]:
     """Findings about bitmaps and their nodes (BM205, BM206, BM531 to BM542, BM550 to BM554)."""
     for _, pairs in sorted(situation.pairs_of.items()):
@@ -59,6 +62,7 @@ def _states(situation: Situation, pairs: tuple[Pair, ...]) -> Iterator[Diagnosti
     """What `bdrv_dirty_bitmap_check` refuses, on every bitmap of a mapped node, listed in the map or not."""
     node = pairs[0].source
     listed = {one.bitmap.name for one in pairs}
+    merged = {one.where.bitmap for one in pairs if one.merge}
     for bitmap in node.bitmaps:
         code = _unusable(node, bitmap)
         if code is None:
@@ -67,13 +71,15 @@ def _states(situation: Situation, pairs: tuple[Pair, ...]) -> Iterator[Diagnosti
                 yield incomplete("source", node, member)
             continue
         alone = bitmap.name in listed and len(listed) == 1
-        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision for one in pairs])
+        leave = fragment.leave(
+            situation.policy, situation.source.graph, [each for one in pairs for each in one.decisions]
+        )
         yield code.at(
             Where(side="source", node=node.name, bitmap=bitmap.name),
             bitmap=bitmap.name,
             node=node.name,
-            listed=bitmap.name in listed,
-            unlisted="" if bitmap.name in listed else ", and though left behind, it is on a node whose bitmaps migrate",
+            listed=bitmap.name in listed | merged,
+            unlisted="" if bitmap.name in listed | merged else _UNLISTED,
             what="it" if alone else "all bitmaps of the node",
             fragments=leave,
         )
@@ -96,7 +102,7 @@ def _sizes(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     elif here != there:
         sizes: dict[str, Any] = {"source": here, "destination": there}
         names: dict[str, Any] = {"node": one.source.name, "destination_node": one.destination.name}
-        decisions = [pair.decision for pair in situation.pairs_of[one.source.name]]
+        decisions = [each for pair in situation.pairs_of[one.source.name] for each in pair.decisions]
         leave = fragment.leave(situation.policy, situation.source.graph, decisions)
         yield codes.SIZES_DIFFER.at(Where(side="source", node=one.source.name), **names, **sizes, fragments=leave)
 
@@ -110,7 +116,7 @@ def _writes(situation: Situation, pairs: list[Pair]) -> Iterator[Diagnostic]:
     used = one.destination.name in destination.guest_written
     if not used and destination.writes_known:
         return  # no disk of the guest on the other side either
-    leave = fragment.leave(situation.policy, source, [pair.decision for pair in pairs])
+    leave = fragment.leave(situation.policy, source, [each for pair in pairs for each in pair.decisions])
     if used and source.writes_known:
         for pair in pairs:
             yield codes.BITMAP_UNWRITTEN.at(pair.where, **facts_of(pair), fragments=leave)
@@ -128,8 +134,8 @@ def _growth(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     source = situation.source
     above = growing_parent(source.graph, source.state.version, one.source.name, situation.migrating)
     if above is not None:
-        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision])
-        names = {"node": one.source.name, "parent": above.name, "bitmap": one.bitmap.name}
+        leave = fragment.leave(situation.policy, situation.source.graph, one.decisions)
+        names = {"node": one.source.name, "parent": above.name, "bitmap": one.where.bitmap}
         yield codes.NODE_GROWS.at(one.where, **names, fragments=leave)
 
 
@@ -148,11 +154,11 @@ def _names(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
         facts: dict[str, Any] = {"destination": one.destination.name, "name": one.name}
         # left behind on shared storage it would come in the image, and meet the same
         stays = not one.bitmap.persistent or situation.sharing(one.source.name) != "shared"
-        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision]) if stays else ()
+        leave = fragment.leave(situation.policy, situation.source.graph, one.decisions) if stays else ()
         where = Where(side="destination", node=one.destination.name, bitmap=one.name)
         yield codes.BITMAP_ALREADY_THERE.at(where, **facts, fragments=leave)
     if "\ufffd" in one.bitmap.name:
-        leave = fragment.leave(situation.policy, situation.source.graph, [one.decision])
+        leave = fragment.leave(situation.policy, situation.source.graph, one.decisions)
         yield codes.NAME_GARBLED.at(one.where, bitmap=one.bitmap.name, node=one.source.name, fragments=leave)
     length = len(one.name.encode())
     if length > BITMAP_NAME_LIMIT:

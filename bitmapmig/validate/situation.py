@@ -35,7 +35,10 @@ class End:
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that was found out before anything is judged."""
+    """Everything that was found out before anything is judged.
+
+    Where chains collapse, the source's graph has the temporaries of the merges; `untouched` is the graph without.
+    """
 
     source: End
     destination: End
@@ -43,6 +46,12 @@ class Situation:
     decisions: tuple[Decision, ...]
     pairs: tuple[Pair, ...]
     provisional: bool = False
+    untouched: BlockGraph | None = None
+
+    @property
+    def before(self) -> BlockGraph:
+        """The source's graph as it is."""
+        return self.untouched or self.source.graph
 
     @property
     def ends(self) -> tuple[End, End]:
@@ -138,4 +147,4 @@ def incomplete(side: Side, node: Node, member: str) -> Diagnostic:
 
 def facts_of(pair: Pair) -> dict[str, Any]:
     """The facts that most findings about a pair have."""
-    return {"bitmap": pair.bitmap.name, "node": pair.source.name, "destination": pair.destination.name}
+    return {"bitmap": pair.where.bitmap, "node": pair.source.name, "destination": pair.destination.name}

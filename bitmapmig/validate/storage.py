@@ -35,7 +35,9 @@ def check(situation: Situation) -> Iterator[Diagnostic]:
         if counterpart.driver == "qcow2" and counterpart.stored is None:
             yield incomplete("destination", counterpart, "image.format-specific")
             continue
-        contradiction = _contradiction(here, counterpart)
+        collapses = any(one.merge for one in situation.pairs_of.get(node, ()))
+        # one image that is open on both sides has its backing chain on both
+        contradiction = "backing chain" if collapses else _contradiction(here, counterpart)
         if situation.sharing(node) == "shared" and contradiction:
             yield codes.STORAGE_CONTRADICTED.at(
                 Where(side="source", node=node),
@@ -182,7 +184,7 @@ def _unless_separate(situation: Situation, one: Pair, harm: str) -> Diagnostic:
 
 
 def _leave(situation: Situation, one: Pair) -> tuple[fragment.Fragment, ...]:
-    return fragment.leave(situation.policy, situation.source.graph, [one.decision])
+    return fragment.leave(situation.policy, situation.source.graph, one.decisions)
 
 
 def _migrates(situation: Situation, node: Node, bitmap: str) -> bool:

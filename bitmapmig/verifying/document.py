@@ -41,7 +41,7 @@ class VerifiedBitmap(_Part):
 
     node: str
     bitmap: str
-    fate: Literal["migrate", "by-storage", "left-behind"]
+    fate: Literal["migrate", "merged", "by-storage", "left-behind"]
     destination_node: str | None
     destination_bitmap: str | None
     outcome: Literal["proven", "unproven", "failed", "left-behind"]

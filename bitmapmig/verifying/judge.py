@@ -55,7 +55,7 @@ def judge(
         found: list[Diagnostic] = whole
     else:
         judging = _Judging(plan, None if isinstance(source, Gone) else source, destination, recorded, tuple(log))
-        bitmaps = tuple(judging.bitmap(one) for one in plan.bitmaps)
+        bitmaps = judging.bitmaps()
         found = [*judging.found, *_doubts(judging.source, destination)]
     if strict:
         found = [_strict(one) for one in found]
@@ -170,12 +170,24 @@ class _Judging:
         recorded: Mapping[tuple[str, str], str] | None,
         log: tuple[LoggedLine, ...],
     ) -> None:
-        self.source, self.destination = source, destination
+        self.plan, self.source, self.destination = plan, source, destination
         self.contents = Contents(source, destination, recorded or {})
         self.causes = Causes(plan, source, destination, log)
         self.found: list[Diagnostic] = []
 
-    def bitmap(self, one: PlannedBitmap) -> VerifiedBitmap:
+    def bitmaps(self) -> tuple[VerifiedBitmap, ...]:
+        """All of them; one that was merged came if what it was merged into did."""
+        merged: dict[tuple[str, str], VerifiedBitmap] = {}
+        travelling = {(one.node, one.bitmap): one for one in self.plan.travelling}
+        for merge in self.plan.merges:
+            came = self._bitmap(travelling[merge.place])
+            reason = f"merged into {merge.temporary!r} on {merge.node!r}: {came.reason}"
+            for one in merge.sources:
+                said = {"node": one.node, "bitmap": one.bitmap, "fate": "merged", "reason": reason}
+                merged[one.node, one.bitmap] = came.model_copy(update=said)
+        return tuple(merged.get((one.node, one.bitmap)) or self._bitmap(one) for one in self.plan.bitmaps)
+
+    def _bitmap(self, one: PlannedBitmap) -> VerifiedBitmap:
         if one.fate == "left-behind":
             return _left_behind(one)
         if one.fate == "by-storage":

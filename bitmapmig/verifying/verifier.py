@@ -198,7 +198,8 @@ def _by_guest(there: BlockGraph, stats: Iterable[_BlockStats]) -> tuple[frozense
 
 def _places(plan: Plan, side: Side, seen: Seen) -> list[tuple[str, str]]:
     """The bitmaps of the plan that are on this side, wherever a name of theirs is."""
-    names = {one.bitmap if side == "source" else one.destination_bitmap or one.bitmap for one in plan.bitmaps}
+    planned = (*plan.bitmaps, *plan.travelling)
+    names = {one.bitmap if side == "source" else one.destination_bitmap or one.bitmap for one in planned}
     return [(node.name, one.name) for node in seen.graph.nodes.values() for one in node.bitmaps if one.name in names]
 
 

@@ -72,7 +72,7 @@ class Watch:
     warnings: list[Diagnostic] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        migrating = [one for one in self.plan.bitmaps if one.fate == "migrate"]
+        migrating = self.plan.travelling
         self._places = tuple((one.node, one.bitmap) for one in migrating)
         self._arriving = tuple((one.destination_node or "", one.destination_bitmap or "") for one in migrating)
         self._first: dict[str, Any] | None = None
@@ -132,7 +132,7 @@ class Watch:
         try:
             capture = await control.capture(_LOOK)
             info = capture.returned("query-migrate", _INFO) or {}
-            seen = Seen.of("source", self.plan.source, capture)
+            seen = Seen.of("source", self.plan.source, capture, self.plan.temporaries)
         except CannotRunError as error:
             return self._source_gone(error)
         self._first = info if self._first is None else self._first
@@ -141,7 +141,8 @@ class Watch:
         over = self.status in _OVER and self._begun
         if self.status in _BEFORE and not over:
             changed = changes(self.plan.source, seen.identity, busy=self._places).relevant
-            self._changed("source", [*(one.words for one in changed), *self._unset("source", capture)])
+            words = [*(one.words for one in changed), *self._removed(seen), *self._unset("source", capture)]
+            self._changed("source", words)
         if self.status in _STOPPED and not self.digests and (over or self.status != "completed"):
             await self._take_digests(control)
         if over and self.status != "completed":
@@ -195,6 +196,12 @@ class Watch:
         return over
 
     # what is told
+
+    def _removed(self, seen: Seen) -> Iterator[str]:
+        """The temporaries that somebody has removed since."""
+        there = {(node.name, one.name) for node in seen.graph.nodes.values() for one in node.bitmaps}
+        for node, bitmap in sorted(self.plan.temporaries - there):
+            yield f"the temporary bitmap {bitmap!r} on {node!r} is gone"
 
     def _unset(self, side: Side, capture: Capture) -> Iterator[str]:
         """What somebody has set otherwise since."""

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-COMMANDS = ("capture", "preview", "plan", "apply", "verify", "finish", "explain", "schema", "completion")
+COMMANDS = (
+    *("capture", "preview", "plan", "apply", "verify", "finish"),
+    *("check", "simulate", "explain", "schema", "completion"),
+)
 PROGRAM = (sys.executable, "-m", "bitmapmig")
 ROOT = Path(__file__).parent.parent.parent
 

@@ -50,7 +50,7 @@ async def interrupted(stage: Stage, made: Plan) -> tuple[Diagnostic, ...]:
 
     def hook(message: dict[str, Any]) -> None:
         nonlocal left
-        left -= message["execute"] in WRITING
+        left -= message["execute"] in (*WRITING, "transaction")
         if not left:
             stop.now("test")
 

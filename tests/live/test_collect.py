@@ -25,7 +25,6 @@ from bitmapmig.monitor import ForbiddenMessageError, connected
 from tests.fake_monitor import FakeMonitor, answers_of
 from tests.live.monitor import QemuGoneError
 from tests.live.qemu import Binary, Qemu, binaries
-from tests.live.scenes.scene import null
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,13 +305,24 @@ def test_recorded_captures_are_genuine(binary: Binary) -> None:
     assert [outline(one.document) for one in fresh.exchanges] == [outline(one.document) for one in recorded.exchanges]
 
 
-@pytest.mark.parametrize("binary", [one for one in binaries() if one.release < (7, 2)], ids=lambda one: one.version)
-def test_capture_that_would_kill(binary: Binary, tmp_path: Path) -> None:
-    """With a backup that has ended and is not dismissed 5.2 dies of being asked for its nodes; it is not asked."""
-    words = [word for name in ("disk0", "target0") for word in null(name)]
-    with Qemu(binary, *words, folder=tmp_path) as qemu:
-        qemu.qmp("blockdev-backup", job_id="backup0", device="disk0", target="target0", sync="full", auto_dismiss=False)
-        qemu.wait_event("JOB_STATUS_CHANGE", id="backup0", status="concluded")
+@pytest.mark.parametrize("binary", binaries(), ids=lambda one: one.version)
+@pytest.mark.parametrize(("job", "deadly"), [("backup", (5, 2)), ("stream", (7, 2))])
+def test_capture_that_would_kill(binary: Binary, job: str, deadly: tuple[int, int], tmp_path: Path) -> None:
+    """With such a job that has ended and is not dismissed this version dies of being asked for its nodes; it is not."""
+    for name in ("base", "disk0", "target0"):
+        binary.image("create", "-f", "qcow2", f"{name}.qcow2", "16M", folder=tmp_path)
+    binary.image("rebase", "-u", "-b", "base.qcow2", "-F", "qcow2", "disk0.qcow2", folder=tmp_path)
+    with Qemu(binary, folder=tmp_path) as qemu:
+        for name in ("disk0", "target0"):
+            qemu.qmp(
+                "blockdev-add", driver="qcow2", node_name=name, file={"driver": "file", "filename": f"{name}.qcow2"}
+            )
+        target = {"target": "target0", "sync": "full"} if job == "backup" else {}
+        qemu.qmp(f"block{'dev' * bool(target)}-{job}", job_id="job0", device="disk0", auto_dismiss=False, **target)
+        qemu.wait_event("JOB_STATUS_CHANGE", id="job0", status="concluded")
+        if binary.release != deadly:
+            assert asyncio.run(collect(qemu.endpoint)).exchanges
+            return
         with pytest.raises(CannotRunError) as caught:
             asyncio.run(collect(qemu.endpoint))
         assert [one.code for one in caught.value.diagnostics] == ["BM113"]

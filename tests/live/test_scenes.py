@@ -31,6 +31,9 @@ WITHOUT_HARM = {
     "BM205": "each QEMU that was measured tells these members",
     "BM206": "what it cannot tell is whether the harm of BM550 is there",
     "BM207": "each driver that was measured is known",
+    **dict.fromkeys(
+        ("BM253", "BM271", "BM272", "BM273", "BM274", "BM275"), "it is about a simulation, and no migration"
+    ),
     "BM516": "each QEMU that was measured tells its machine type",
     "BM520": "each QEMU that was measured has the capability",
     "BM521": "each QEMU that was measured has the map",
@@ -109,6 +112,17 @@ def arrives(made: Plan, stage: Stage) -> None:
             wanted = (old.digest, old.granularity, old.count, old.recording, persistent, False)
             assert wanted == (new.digest, new.granularity, new.count, new.recording, new.persistent, new.inconsistent)
             expected[one.destination_node or "", one.destination_bitmap or ""] = new
+    for merge in made.merges:
+        place = merge.destination_node, merge.destination_bitmap
+        old, new = stage.source.bitmaps()[merge.place], outcome.bitmaps[place]
+        persistent = merge.transform.persistent if merge.transform else False
+        assert (old.digest, merge.granularity, True, persistent) == (
+            new.digest,
+            new.granularity,
+            new.recording,
+            new.persistent,
+        )
+        expected[place] = new
     arrived = {place for place in outcome.bitmaps if place in expected}
     assert arrived == set(expected)
 

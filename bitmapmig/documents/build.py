@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
-from bitmapmig import codes
 from bitmapmig.captures import printable
 from bitmapmig.diagnostics import CannotRunError, Diagnostic, Where
-from bitmapmig.policy.problems import Origin, Place, shown, where
+from bitmapmig.documents.mistakes import Mistakes
+from bitmapmig.documents.origin import Origin, Place, where
+from bitmapmig.documents.words import shown
 
 #: What a document may hold at most: values, with aliases written out, and mappings and lists in one another.
 MAX_VALUES, MAX_DEPTH = 1_200_000, 50
@@ -25,22 +26,23 @@ class Source:
 
     name: str
     title: str  #: of the format
+    mistakes: Mistakes
 
     def malformed(self, reason: str, line: int | None) -> NoReturn:
-        """Raise BM402."""
+        """Raise that it is not of its format."""
         place = Where(file=self.name, line=line)
-        raise CannotRunError(codes.POLICY_SYNTAX.at(place, format=self.title, reason=printable(reason)))
+        raise CannotRunError(self.mistakes.syntax(place, self.title, printable(reason)))
 
     def too_large(self, reason: str, line: int | None = None) -> NoReturn:
-        """Raise BM407."""
-        raise CannotRunError(codes.POLICY_TOO_LARGE.at(Where(file=self.name, line=line), reason=reason))
+        """Raise that it is too large."""
+        raise CannotRunError(self.mistakes.too_large(Where(file=self.name, line=line), reason))
 
     def too_deep(self, line: int | None = None) -> NoReturn:
-        """Raise BM407."""
+        """Raise that it is too large."""
         self.too_large(f"mappings and lists are nested deeper than {MAX_DEPTH}", line)
 
     def too_many(self, line: int | None = None) -> NoReturn:
-        """Raise BM407."""
+        """Raise that it is too large."""
         self.too_large(f"it has more than {MAX_VALUES} values", line)
 
 
@@ -128,7 +130,7 @@ class Builder:
 
     def refuse(self, reason: str, line: int, *below: str) -> None:
         """Note a problem of what comes now."""
-        self.found.append(codes.POLICY_INVALID.at(self._where(line, *below), reason=reason))
+        self.found.append(self._source.mistakes.invalid(self._where(line, *below), reason))
 
     def _where(self, line: int, *below: str) -> Where:
         keys = [opened.next_key for opened in (*self._around, self._open)][1:]
@@ -175,6 +177,6 @@ class Builder:
             self.refuse(f"a key must be a text, not {shown(value)}; put it into quotes, if it is a name", line)
             return None
         if value in self._open.value:
-            self.found.append(codes.POLICY_KEY_TWICE.at(self._where(line, value), key=printable(value)))
+            self.found.append(self._source.mistakes.key_twice(self._where(line, value), printable(value)))
             return None
         return value

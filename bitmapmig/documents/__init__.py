@@ -1,0 +1,1 @@
+"""Files that people write -> documents that know the line of each of their values, whatever they are about."""
