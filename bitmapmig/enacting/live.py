@@ -28,7 +28,7 @@ async def live(scenario: Scenario, binary: Binary) -> Run | None:
     Every expectation is judged by what is captured, and each step, and the start, is held against its simulation.
     Raises `CannotRunError` where the program does not start at all.
     """
-    version = f"{binary.version[0]}.{binary.version[1]}"
+    version = ".".join(map(str, binary.release))
     if version not in scenario.worlds:
         return None
     enacted = await enact(scenario, version, binary)

@@ -1,6 +1,6 @@
 """A QEMU program -> throw-away QEMU processes, and a block graph built on one: real, private, gone afterwards."""
 
-from bitmapmig.throwaway.binary import Binary, binaries
+from bitmapmig.throwaway.binary import Binary
 from bitmapmig.throwaway.build import Built, build, make_images
 from bitmapmig.throwaway.folder import private_folder
 from bitmapmig.throwaway.guests import machine_for
@@ -17,7 +17,6 @@ __all__ = [
     "QemuGoneError",
     "QemuRefusedError",
     "Throwaway",
-    "binaries",
     "build",
     "machine_for",
     "make_images",

@@ -24,8 +24,6 @@ PATIENCE = 10.0
 SAYING = 1 << 16
 
 _VERSION = re.compile(rb"QEMU emulator version (\d{1,4})\.(\d{1,4})\.(\d{1,4})\b")
-_PROGRAM = re.compile(r"qemu-system-\w+|qemu-kvm")
-_FIRST = "qemu-system-x86_64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +57,10 @@ class Binary:
         return self.version[:2]
 
 
-def binaries() -> tuple[Binary, ...]:
-    """The QEMU that `$QEMU` names, then each one on PATH, that of x86_64 first; what is none is left out."""
-    named = [os.environ["QEMU"]] if os.environ.get("QEMU") else []
-    folders = [Path(one) for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if one]
-    listed = [path for folder in folders for path in _programs(folder)]
-    listed.sort(key=lambda path: path.name != _FIRST)
-    found: dict[Path, Binary] = {}
-    for path in map(Path, (*named, *map(str, listed))):
-        try:
-            binary = Binary.of(path)
-        except CannotRunError:
-            continue
-        found.setdefault(binary.path.resolve(), binary)
-    return tuple(found.values())
-
-
 def not_qemu(path: str | Path, reason: str) -> CannotRunError:
     """The finding (BM121) for a program that is no QEMU."""
     text = str(path).encode(errors="backslashreplace").decode()
     return CannotRunError(codes.BINARY_NOT_QEMU.at(Where(), path=text, reason=reason))
-
-
-def _programs(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if _PROGRAM.fullmatch(path.name))
-    except OSError:
-        return []
 
 
 def _said(path: str) -> bytes:
