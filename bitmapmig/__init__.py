@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from bitmapmig.planner import plan
     from bitmapmig.plans import Plan, Refused
     from bitmapmig.policy import Policy
+    from bitmapmig.profile import Profile
+    from bitmapmig.rehearsing.document import Rehearsal
+    from bitmapmig.rehearsing.rehearser import rehearse
+    from bitmapmig.selftest.run import profile_of
     from bitmapmig.simulating import Simulated
     from bitmapmig.simulating.simulator import simulate
     from bitmapmig.verifying import VerificationFailed, Verified
@@ -53,7 +57,9 @@ __all__ = [
     "MigrationFailed",
     "Plan",
     "Policy",
+    "Profile",
     "Refused",
+    "Rehearsal",
     "Simulated",
     "StaleError",
     "VerificationFailed",
@@ -64,6 +70,8 @@ __all__ = [
     "capture",
     "finish",
     "plan",
+    "profile_of",
+    "rehearse",
     "simulate",
     "verify",
 ]
@@ -85,7 +93,9 @@ _HOMES = {
     "MigrationFailed": ("waiting.document", "MigrationFailed"),
     "Plan": ("plans", "Plan"),
     "Policy": ("policy", "Policy"),
+    "Profile": ("profile", "Profile"),
     "Refused": ("plans", "Refused"),
+    "Rehearsal": ("rehearsing.document", "Rehearsal"),
     "Simulated": ("simulating", "Simulated"),
     "StaleError": ("applying.document", "StaleError"),
     "VerificationFailed": ("verifying", "VerificationFailed"),
@@ -95,6 +105,8 @@ _HOMES = {
     "capture": ("collect", "collect"),
     "finish": ("finishing.finisher", "finish"),
     "plan": ("planner", "plan"),
+    "profile_of": ("selftest.run", "profile_of"),
+    "rehearse": ("rehearsing.rehearser", "rehearse"),
     "simulate": ("simulating.simulator", "simulate"),
     "verify": ("verifying.verifier", "verify"),
 }

@@ -70,6 +70,11 @@ QUERIES: tuple[Query, ...] = (
     Query("query-qmp-schema"),
 )
 
+#: The same without what is large and what only a plan needs, for whoever looks often.
+LOOK = tuple(
+    query for query in QUERIES if query.execute not in ("query-qmp-schema", "query-chardev", "query-cpus-fast")
+)
+
 #: The commands whose argument types are kept of `query-qmp-schema`, with every type that they use.
 SCHEMA_COMMANDS = (
     "migrate",

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,6 +27,7 @@ from bitmapmig.captures import (
 )
 from bitmapmig.diagnostics import CannotRunError, Diagnostic, Side, Where
 from bitmapmig.endpoint import CaptureFile, Endpoint, StandardInput, UnixSocket, parse
+from bitmapmig.json_document import UnreadableError, bounded
 from bitmapmig.monitor import connected
 from bitmapmig.qapi import Greeting
 
@@ -41,8 +42,6 @@ ATTEMPTS = 3
 
 #: Bytes of the largest stored capture that is read. 50,000 nodes take 50 MB.
 FILE_LIMIT = 1 << 30
-
-_CHUNK = 1 << 20
 
 _GREETING = TypeAdapter(Greeting)
 
@@ -138,7 +137,7 @@ async def collect_on(endpoint: Endpoint, monitor: Monitor, queries: Sequence[Que
     Raises `CannotRunError` (BM104 to BM109, BM111, BM113).
     """
     version = _version(monitor)
-    deadly = [type_ for type_, listing in LISTING_AFTER.items() if listing.harms(version)]
+    deadly = [type_ for type_, listing in LISTING_AFTER.items() if listing.assumed(version)]
     if deadly:
         await _check_concluded(endpoint, monitor, deadly)
     for _ in range(ATTEMPTS):
@@ -222,28 +221,16 @@ def _read(endpoint: Endpoint) -> bytes:
     try:
         if isinstance(endpoint.place, CaptureFile):
             with Path(endpoint.place.path).open("rb") as file:
-                raw = _bounded(file)
-        else:
-            raw = _bounded(sys.stdin.buffer)
+                return bounded(file, FILE_LIMIT)
+        return bounded(sys.stdin.buffer, FILE_LIMIT)
     except FileNotFoundError as error:
         raise _unreadable(endpoint, "there is no such file or socket") from error
     except OSError as error:
         raise _unreadable(endpoint, error.strerror or str(error)) from error
     except AttributeError as error:  # what Python has for a standard input that is closed
         raise _unreadable(endpoint, "standard input is closed") from error
-    if len(raw) > FILE_LIMIT:
-        raise _unreadable(endpoint, f"it is larger than {FILE_LIMIT} bytes")
-    return raw
-
-
-def _bounded(file: IO[bytes]) -> bytes:
-    """All of `file`, but not much more than `FILE_LIMIT` bytes; it may be a pipe."""
-    chunks: list[bytes] = []
-    left = FILE_LIMIT + 1
-    while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    return b"".join(chunks)
+    except UnreadableError as error:
+        raise _unreadable(endpoint, error.reason) from error
 
 
 def _unreadable(endpoint: Endpoint, reason: str) -> CannotRunError:

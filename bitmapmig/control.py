@@ -15,16 +15,15 @@ from pydantic import TypeAdapter
 
 from bitmapmig import codes
 from bitmapmig.allowlist import READING, WRITING, Message, reads_digest
-from bitmapmig.captures import QUERIES, Capture, printable
+from bitmapmig.captures import LOOK, QUERIES, Capture, printable
 from bitmapmig.collect import collect_on, on_side
 from bitmapmig.diagnostics import CannotRunError, Where
 from bitmapmig.monitor import connected
 from bitmapmig.qapi import MigrateParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from bitmapmig.captures import Query
     from bitmapmig.diagnostics import Side
     from bitmapmig.endpoint import Endpoint
     from bitmapmig.monitor import Monitor
@@ -124,12 +123,12 @@ class Control:
         self._monitor = None
         await self._stack.aclose()
 
-    async def capture(self, queries: Sequence[Query] = QUERIES) -> Capture:
-        """A capture of this side; once more over a new session where the one at hand was lost.
+    async def capture(self) -> Capture:
+        """A capture of this side as far as a plan that is made needs it; once more where the session was lost.
 
         Raises `CannotRunError` (BM102 to BM109, BM111, BM113), whose findings name the side.
         """
-        return await self._again(lambda monitor: collect_on(self.endpoint, monitor, queries))
+        return await self._again(lambda monitor: collect_on(self.endpoint, monitor, LOOK))
 
     async def look(self) -> InForce:
         """What is set on this side, and nothing else. Raises as `capture` does."""

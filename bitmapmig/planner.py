@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bitmapmig import graph, state
+from bitmapmig import graph, profile, state
 from bitmapmig.collapse import chains, collapse
 from bitmapmig.diagnostics import Diagnostic, Severity, order
 from bitmapmig.pair import destination_of, pair
@@ -21,10 +21,11 @@ from bitmapmig.resolve import resolve
 from bitmapmig.validate import End, Situation, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bitmapmig.captures import Capture
     from bitmapmig.diagnostics import Side
+    from bitmapmig.profile import Profile
 
 
 def plan(
@@ -34,18 +35,22 @@ def plan(
     *,
     provisional: bool = False,
     strict: bool = False,
+    profiles: Sequence[Profile] = (),
 ) -> Plan:
     """The plan that takes every bitmap of `source` where `policy` wants it on `destination`.
 
     With `provisional` the destination is one of its like: that it waits for a migration is not asked for. With `strict`
-    advice refuses as well. Raises `Refused`, with the refused plan on it, and `CannotRunError` where a capture cannot
-    be evaluated at all (BM108, BM111).
+    advice refuses as well. What `profiles` say of the QEMU of an end is taken in place of what is assumed of its
+    version. Raises `Refused`, with the refused plan on it, and `CannotRunError` where a capture cannot be evaluated at
+    all (BM108, BM111), or a profile is of neither QEMU (BM134) or contradicts another (BM135).
     """
     ends: list[End] = []
     found: list[Diagnostic] = []
-    for side, capture in _sides(source, destination):
+    states = state.read(source), state.read(destination)
+    known = profile.known(profiles, *states)
+    for (side, capture), own, of in zip(_sides(source, destination), states, known, strict=True):
         read, problems = graph.read(capture, side)
-        ends.append(End(side, read, state.read(capture)))
+        ends.append(End(side, read, replace(own, measured=of.measured), of.differing))
         found += problems
     made = plan_between(ends[0], ends[1], policy or Policy(), found, provisional=provisional, strict=strict)
     if made.verdict == "refused":

@@ -17,6 +17,8 @@ from bitmapmig.finishing.document import Finished
 from bitmapmig.plans import Plan
 from bitmapmig.policy import Policy
 from bitmapmig.previews import Preview
+from bitmapmig.profile import Profile
+from bitmapmig.rehearsing.document import Rehearsal
 from bitmapmig.scenarios.checked import Checked
 from bitmapmig.scenarios.document import ScenarioDocument
 from bitmapmig.simulating import Simulated
@@ -46,6 +48,8 @@ _SOURCES = {
     "plan": _Source(Plan, "serialization", "A plan, or a refusal, made by `bitmapmig plan`"),
     "policy": _Source(Policy, "validation", "A policy of bitmapmig"),
     "preview": _Source(Preview, "serialization", "A preview, made by `bitmapmig preview --format json`"),
+    "profile": _Source(Profile, "validation", "A behaviour profile of a QEMU program, made by `bitmapmig selftest`"),
+    "rehearsal": _Source(Rehearsal, "serialization", "What `bitmapmig rehearse --format json` saw"),
     "scenario": _Source(ScenarioDocument, "validation", "A scenario of bitmapmig"),
     "simulated": _Source(Simulated, "serialization", "What `bitmapmig simulate --format json` foresees"),
     "verified": _Source(Verified, "serialization", "What `bitmapmig verify --format json` found"),

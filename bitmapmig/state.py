@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter
 
 from bitmapmig import introspect
+from bitmapmig.behaviour import Conduct
 from bitmapmig.introspect import Schema
 from bitmapmig.qapi import (
     ChardevInfo,
@@ -48,7 +49,8 @@ class State:
 
     `version` is (major, minor, micro); `machine_type` is the name that `-machine` takes, `run_state` a QAPI `RunState`;
     `machine_type` and `schema` are None where QEMU did not tell them. `monitors` and `threads` are what a process shows
-    of itself on its host: character devices, and thread ids of its processors.
+    of itself on its host: character devices, and thread ids of its processors. `package` is what the distributor calls
+    its build, and `measured` what a profile says of that (`behaviour.Conduct`); no capture has it.
     """
 
     endpoint: str
@@ -64,16 +66,29 @@ class State:
     uuid: str | None = None
     monitors: tuple[tuple[str, str], ...] = ()
     threads: tuple[int, ...] = ()
+    package: str = ""
+    measured: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def conduct(self) -> Conduct:
+        """By what it is known how it behaves."""
+        return Conduct(self.version, self.measured)
 
     @property
     def version_text(self) -> str:
         """The version as QEMU prints it."""
         return ".".join(map(str, self.version))
 
+    @property
+    def program(self) -> str:
+        """Which build of QEMU it is, in words."""
+        return f"{self.version_text} ({self.package})" if self.package else self.version_text
+
 
 def read(capture: Capture) -> State:
     """The state in a capture. Raises `CannotRunError` (BM108, BM111) where a needed reply failed or is malformed."""
-    version = _needed(capture, "query-version", _VERSION).qemu
+    program = _needed(capture, "query-version", _VERSION)
+    version = program.qemu
     machine = capture.returned("qom-get", _TEXT)
     name = capture.returned("query-name", _NAME)
     uuid = capture.returned("query-uuid", _UUID)
@@ -92,6 +107,7 @@ def read(capture: Capture) -> State:
         uuid=uuid.UUID if uuid and uuid.UUID != _NIL_UUID else None,
         monitors=tuple(sorted((one.label, one.filename) for one in capture.returned("query-chardev", _CHARDEVS) or ())),
         threads=tuple(sorted(cpu.thread_id for cpu in capture.returned("query-cpus-fast", _CPUS) or ())),
+        package=program.package,
     )
 
 

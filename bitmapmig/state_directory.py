@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -30,6 +31,9 @@ _NAME = "bitmapmig"
 _LIMIT = 1 << 20
 #: A FIFO in place of a file must not stop whoever opens it.
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: Where `elsewhere` puts the state directory.
+_ELSEWHERE: ContextVar[Path | None] = ContextVar("elsewhere", default=None)
 
 
 def state_directory() -> Path:
@@ -113,7 +117,20 @@ def read(descriptor: int) -> bytes:
     return os.pread(descriptor, _LIMIT, 0)
 
 
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[None]:
+    """Let the state directory be in `folder` meanwhile, for this task: what is done there is nobody else's business."""
+    token = _ELSEWHERE.set(folder)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)
+
+
 def _path() -> Path:
+    folder = _ELSEWHERE.get()
+    if folder is not None:
+        return folder / _NAME
     # the XDG Base Directory Specification: a relative path is to be ignored
     named = os.environ.get("XDG_STATE_HOME", "")
     if Path(named).is_absolute():

@@ -2,9 +2,9 @@
 
 Each figure stands beside a baseline that is measured in the same run, and the ratio between them is what counts:
 planning from two capture files beside `json.loads` of the same files, a live plan beside the bare round trips that it
-needs, checking scenarios beside parsing their YAML, the start of a process beside a bare interpreter and beside
-importing the same libraries. Seconds are the least of several runs, bytes are the peak of resident memory of a process
-of its own.
+needs, checking scenarios beside parsing their YAML, rehearsals beside the start of the processes that they need, the
+start of a process beside a bare interpreter and beside importing the same libraries. Seconds are the least of several
+runs, bytes are the peak of resident memory of a process of its own.
 
     python -m tests.bench [--nodes 100,1000] [--runs 3]
 """
@@ -25,6 +25,7 @@ from typing import Any
 
 from bitmapmig.captures import QUERIES, Capture, dump
 from bitmapmig.collect import collect_both
+from tests.bench_rehearsals import rehearsals
 from tests.live.qemu import Qemu, binaries
 from tests.live.scenes.scene import GRANULE, MIB, null
 
@@ -272,6 +273,7 @@ def main(words: list[str]) -> None:
         "scenarios": checking(SCENARIOS, options.runs),
         "live": live(options.runs),
         "start": starting(pair, options.runs),
+        "rehearsals": rehearsals(options.runs, least),
     }
     print(json.dumps(report, indent=2))
 

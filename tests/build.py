@@ -55,7 +55,7 @@ def destination(*parts: Part, **more: Any) -> Capture:
     return Qemu("destination", parts, **{"run_state": "inmigrate", **more}).capture()
 
 
-def planned(source: Capture, destination: Capture, policy: Mapping[str, Any] | None = None, **options: bool) -> Plan:
+def planned(source: Capture, destination: Capture, policy: Mapping[str, Any] | None = None, **options: Any) -> Plan:
     """The plan, or the refused plan; `policy` is a policy document without its version."""
     try:
         return plan(source, destination, Policy.parse({"version": 1, **(policy or {})}), **options)

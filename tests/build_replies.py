@@ -42,6 +42,7 @@ class Qemu:
     parts: Sequence[Part]
     run_state: str
     version: tuple[int, int, int] = (7, 2, 22)
+    package: str = ""
     machine: str | None = "pc-q35-7.2"
     shows: str | None = None
     migration: Mapping[str, Any] = field(default_factory=dict)
@@ -143,7 +144,7 @@ class Qemu:
         known = ("xbzrle", "auto-converge", "events", "postcopy-ram", "dirty-bitmaps", "background-snapshot")
         threads = [{"thread-id": one, "cpu-index": index} for index, one in enumerate(self.threads)]
         return {
-            "query-version": {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": ""},
+            "query-version": {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": self.package},
             "query-status": {"status": self.run_state, "running": self.run_state == "running"},
             "query-migrate": dict(self.migration),
             "query-migrate-capabilities": [

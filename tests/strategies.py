@@ -163,7 +163,8 @@ def _like(draw: DrawFn, disk: Disk, number: int, *, sound: bool) -> Disk:
     ((device, guest), *second) = disk.devices
     top = disk.images[0].name
     called = draw(_rarely(device, "" if top.startswith("#") or top in {one.name for one in images} else top, ""))
-    return Disk(filters, images, ((called, draw(_rarely(guest, None))), *second), number)
+    kept = guest if sound else draw(_rarely(guest, None))  # what QEMU cannot do without
+    return Disk(filters, images, ((called, kept), *second), number)
 
 
 def _copies(image: Image) -> list[Raw]:
@@ -210,7 +211,11 @@ def _policy(draw: DrawFn, here: Sequence[Disk], there: Sequence[Disk]) -> dict[s
 def worlds(draw: DrawFn, *, sound: bool = False) -> World:
     """Any world; with `sound` one in which nothing but names could stand in the way, and no policy but a rule set."""
     here = [draw(_disk(number, sound=sound)) for number in range(draw(_rarely(1, 0, 2, 3, weight=1)))]
-    there = [draw(_like(disk, number, sound=sound)) for number, disk in enumerate(here) if not draw(_one_in(7))]
+    there = [
+        draw(_like(disk, number, sound=sound))
+        for number, disk in enumerate(here)
+        if (sound and disk.devices[0][1]) or not draw(_one_in(7))
+    ]
     if sound:
         return World(tuple(here), tuple(there), policy={"resolve": draw(st.sampled_from(RULE_SETS))})
     in_force: dict[str, Any] = {"parameters": {"block-bitmap-mapping": []}}

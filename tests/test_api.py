@@ -34,7 +34,9 @@ def test_public_names() -> None:
         "MigrationFailed",
         "Plan",
         "Policy",
+        "Profile",
         "Refused",
+        "Rehearsal",
         "Simulated",
         "StaleError",
         "VerificationFailed",
@@ -45,6 +47,8 @@ def test_public_names() -> None:
         "capture",
         "finish",
         "plan",
+        "profile_of",
+        "rehearse",
         "simulate",
         "verify",
     }
@@ -66,6 +70,8 @@ def test_names_that_are_modules_too() -> None:
         "capture",
         "finish",
         "plan",
+        "profile_of",
+        "rehearse",
         "simulate",
         "verify",
     }

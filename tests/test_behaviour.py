@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bitmapmig.behaviour import FILTERS, JOBS, downward_fails
+from bitmapmig import behaviour
+from bitmapmig.behaviour import ALL, BY_NAME, FILTERS, JOBS, Behaviour, Conduct, downward_fails
 
 if TYPE_CHECKING:
     from bitmapmig.behaviour import Version
@@ -25,8 +26,8 @@ _BETWEEN: list[Version] = [(4, 2, 0), (6, 0, 0), (8, 2, 0), (11, 0, 0), (12, 0, 
 )
 def test_jobs_by_version(kind: str, measured: list[bool], between: list[bool]) -> None:
     """As measured; between two measured versions that differ harm is assumed, beyond them the nearest counts."""
-    assert [JOBS[kind].harms(version) for version in _MEASURED] == measured
-    assert [JOBS[kind].harms(version) for version in _BETWEEN] == between
+    assert [JOBS[kind].assumed(version) for version in _MEASURED] == measured
+    assert [JOBS[kind].assumed(version) for version in _BETWEEN] == between
 
 
 def test_a_mirror_never_harms() -> None:
@@ -37,14 +38,38 @@ def test_a_mirror_never_harms() -> None:
 def test_filters_by_version() -> None:
     """copy-before-write, which 5.2 does not have yet, harms from 7.2; the cautious side says from its first release."""
     assert set(FILTERS) == {"copy-before-write"}
-    harms = FILTERS["copy-before-write"].harms
+    harms = FILTERS["copy-before-write"].assumed
     assert [harms(version) for version in _MEASURED] == [False, True, True, True]
     assert [harms(version) for version in _BETWEEN] == [False, True, True, True, True]
 
 
+def test_what_was_measured_goes_before_the_table() -> None:
+    """A profile counts in both directions; of what it does not tell the version decides."""
+    stream, commit = JOBS["stream"], JOBS["commit"]
+    patched = Conduct((7, 2, 0), {stream.name: True, commit.name: False})
+    assert (stream.harms(patched), commit.harms(patched)) == (True, False)
+    assert (stream.harms(Conduct((7, 2, 0))), commit.harms(Conduct((7, 2, 0)))) == (False, True)
+    assert stream.harms(Conduct((5, 2, 0), {commit.name: False}))
+
+
+def test_conducts_are_told_apart() -> None:
+    """Two QEMUs of one version that differ in what was measured are not the same key of a cache."""
+    plain, patched = Conduct((7, 2, 0)), Conduct((7, 2, 0), {JOBS["stream"].name: True})
+    assert len({plain, patched, Conduct((7, 2, 0), {})}) == 2
+
+
+def test_every_behaviour_is_listed() -> None:
+    """`ALL` has each behaviour of the module once, under a name of its own."""
+    tables = [value.values() for value in vars(behaviour).values() if isinstance(value, dict) and value is not BY_NAME]
+    defined = [value for value in vars(behaviour).values() if isinstance(value, Behaviour)]
+    defined += [one for table in tables for one in table if isinstance(one, Behaviour)]
+    assert sorted(defined) == sorted(ALL)
+    assert len({one.name for one in ALL}) == len(ALL) == len(BY_NAME)
+
+
 def test_the_micro_version_does_not_count() -> None:
     """7.2.0 and 7.2.99 behave as the 7.2 that was measured."""
-    assert [JOBS["stream"].harms((7, 2, micro)) for micro in (0, 99)] == [False, False]
+    assert [JOBS["stream"].assumed((7, 2, micro)) for micro in (0, 99)] == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,8 @@ def test_title_and_sections(code: Code) -> None:
 
 #: The errors that do not end with exit code 2.
 _EXITS = {codes.LOCK_HELD.code: 6, codes.APPLY_INTERRUPTED.code: 130}
+#: Advice that no `--strict` makes more of.
+_ADVICE = {codes.REHEARSED_ON_ANOTHER.code: "Advice: it does not make a rehearsal fail."}
 
 
 @every_code
@@ -252,7 +254,8 @@ def test_kind_is_said_first(code: Code) -> None:
         Severity.ERROR: f"Error: the command could not run, exit code {_EXITS.get(code.code, 2)}.",
         Severity.STALE: "Stale plan, exit code 4.",
         Severity.FAILURE: "Failure: what was planned did not arrive, exit code 5.",
-        Severity.ADVICE: {
+        Severity.ADVICE: _ADVICE.get(code.code)
+        or {
             "8": "Advice: it does not fail a verification; with `--strict` what is not proven does, exit code 5.",
             "9": "Advice: it does not stop the command.",
         }.get(code.code[2], "Advice: it does not stop a plan; with `--strict` it is a refusal, exit code 3."),

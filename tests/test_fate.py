@@ -217,6 +217,20 @@ def test_what_is_met_first_decides() -> None:
     assert told([aborting, missing], [node("s")]).migration == "completes"
 
 
+def test_a_guest_device_less() -> None:
+    """The state of a virtio-blk device that the destination lacks ends it, after the bits, whatever became of names."""
+    here, line = [N, guest("vda", "n")], "Make sure that your current VM setup matches your saved VM setup"
+    lacking = told(here, [node("n")])
+    assert (lacking.migration, lacking.source, lacking.destination) == ("destination-dies", None, "exits")
+    assert [one.outcome for one in lacking.bitmaps] == ["lost-with-another"]
+    assert line in [one.text for one in lacking.log]
+    dropped = [one.text for one in told(here, [node("m")]).log]
+    assert dropped[:2] == ["Cannot find device='n' nor node-name='n'", line]
+    assert told(here, [node("n", size=10 * MIB)]).destination == "aborts"
+    assert told(here, [node("n"), guest("other", "n")]).migration == "completes"
+    assert told([N], [node("n"), guest("vda", "n")]).migration == "completes"
+
+
 def test_an_empty_alias() -> None:
     """An empty bitmap alias is accepted when set, and ends the destination."""
     foretold = told([N], [node("n")], parameters=mapping(entry("n", "n", b="")))
@@ -331,6 +345,59 @@ def test_what_is_left_behind_must_not_be_in_use_when_its_image_stores_it() -> No
         assert fates["c"] == (("blocks-source", 1) if migration == "fails" else ("dropped", 0))
 
 
+@pytest.mark.parametrize(
+    ("flags", "more", "version", "stops"),
+    [
+        (["persistent"], {"ro": True}, (5, 2, 0), True),
+        (["persistent"], {"ro": True}, (10, 0, 13), True),
+        (["persistent", "disabled"], {"ro": True}, (7, 2, 22), True),
+        (["persistent", "busy"], {"ro": True}, (7, 2, 22), True),
+        (["persistent"], {"ro": True, "stored": ["c"]}, (7, 2, 22), False),
+        (["persistent"], {"ro": True, "stored": ["other"]}, (7, 2, 22), True),
+        (["persistent"], {"ro": True, "compat": "0.10"}, (7, 2, 22), True),
+        (["persistent"], {"ro": False}, (7, 2, 22), False),
+        (["inconsistent"], {"ro": True}, (7, 2, 22), False),
+        ([], {"ro": True}, (7, 2, 22), False),
+    ],
+)
+def test_what_is_left_behind_must_not_be_new_in_a_read_only_image(
+    flags: list[str], more: Raw, version: tuple[int, int, int], *, stops: bool
+) -> None:
+    """A persistent bitmap that a read-only image does not hold yet fails the switch-over, unless it migrates."""
+    here = [N, node("m", "qcow2", bitmaps=[bitmap("c", *flags)], **more)]
+    there = [node("n"), node("m", "qcow2")]
+    foretold = told(here, there, version=version, there_version=version, parameters=mapping(entry("n", "n", b="b")))
+    assert (foretold.migration == "fails") is stops
+    fates = {one.bitmap: (one.outcome, one.code) for one in foretold.bitmaps}
+    assert fates["c"] == (("blocks-source", "BM555") if stops else ("dropped", None))
+    assert fates["b"] == (("lost-with-another", "BM555") if stops else ("arrives", None))
+    if stops:
+        status = ": -22" if version >= (10, 0, 0) else " (-22)"
+        assert [line.text for line in foretold.log] == [
+            "Lost persistent bitmaps during inactivation of node 'm': No write access",
+            f"bdrv_inactivate_all() failed{status}",
+            "load of migration failed: ",
+        ]
+
+
+def test_a_read_only_image_that_is_passed_over_stores_nothing() -> None:
+    """10.0 does not inactivate a node that no device uses beside others; a device gives its name to the log."""
+    there = [node("n"), node("m"), drive("d", "n")]
+    new = node("m", "qcow2", bitmaps=[bitmap("c", "persistent")], ro=True)
+    more: Raw = {"version": (10, 0, 13), "there_version": (10, 0, 13), "parameters": mapping(entry("n", "n", b="b"))}
+    assert told([N, new, drive("d", "n")], there, **more).migration == "completes"
+    foretold = told([N, new, drive("d", "n"), drive("e", "m")], there, **more)
+    assert foretold.log[0].text == "Lost persistent bitmaps during inactivation of node 'e': No write access"
+
+
+def test_a_new_bitmap_of_a_read_only_image_may_migrate() -> None:
+    """What migrates is not stored on the source; the other one of the node still is."""
+    for names, migration in ((["c"], "completes"), (["c", "e"], "fails")):
+        here = [node("m", "qcow2", bitmaps=[bitmap(name, "persistent") for name in names], ro=True)]
+        foretold = told(here, [node("m", "qcow2")], parameters=mapping(entry("m", "m", c="c")))
+        assert foretold.migration == migration
+
+
 def test_a_file_that_grows() -> None:
     """Bitmaps that qcow2 stores make its file grow, which aborts a source whose bitmap of that file is on its way."""
     above = node("f", "qcow2", bitmaps=[bitmap("kept", "persistent")], stored=["kept"], file="n")
@@ -390,3 +457,37 @@ def test_a_bare_node_below_a_job_is_not_inactivated() -> None:
     there = [node("n")]
     assert told([N, *jobs], there, version=(10, 0, 0)).migration == "completes"
     assert told([N, *jobs], there, version=(5, 2, 0)).migration == "fails"
+
+
+@pytest.mark.parametrize(("clash", "whole"), [("first", []), ("second", ["first/b", "first/t"])])
+def test_an_image_that_cannot_be_activated_takes_those_after_it_along(clash: str, whole: list[str]) -> None:
+    """Its own other bitmaps are lost with it, and those of each image after it; those before it are whole."""
+    names = ("first", "second")
+    here = [node(name, "qcow2", bitmaps=[bitmap("b", "persistent"), "t"]) for name in names]
+    there = [node(name, "qcow2", stored=[stored("b", clean=True)] if name == clash else []) for name in names]
+    fates = told(here, there).bitmaps
+    assert sorted(f"{one.node}/{one.bitmap}" for one in fates if one.outcome == "arrives") == whole
+    assert {one.code for one in fates if one.outcome == "breaks-activation"} == {"BM543"}
+    assert {one.others_lost for one in fates if (one.node, one.bitmap) == (clash, "b")} == {3 - len(whole)}
+
+
+@pytest.mark.parametrize(("read_only", "migration"), [(False, "fails"), (True, "completes")])
+def test_a_preallocate_filter_below_a_format(read_only: bool, migration: str) -> None:  # noqa: FBT001
+    """It is in the way where the format is written; below a read-only one it does no harm."""
+    here = [node("f", "qcow2", bitmaps=["b"], file="p", ro=read_only), node("p", "preallocate", file="x"), node("x")]
+    assert told(here, [node("f", "qcow2")], version=(11, 1, 3), there_version=(11, 1, 3)).migration == migration
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        ({"ro": True}, ["Lost persistent bitmaps during inactivation of node 'n': No write access"]),
+        ({"ro": True, "compat": "0.10"}, ["Lost persistent bitmaps during inactivation of node 'n': No write access"]),
+        ({"compat": "0.10"}, []),
+    ],
+)
+def test_what_a_read_only_destination_says_when_it_ends(more: Raw, lines: list[str]) -> None:
+    """It could not store what has arrived, and says so by its node-name; one that is written says nothing."""
+    here = [PERSISTENT, drive("d", "n")]
+    foretold = told(here, [node("n", "qcow2", **more), drive("d", "n")], version=(10, 0, 13), there_version=(10, 0, 13))
+    assert (foretold.bitmaps[0].outcome, [line.text for line in foretold.log]) == ("lost-at-shutdown", lines)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bitmapmig.plans import Plan
 
 _B = ["b0"]
+#: A disk of the guest for a side that has to have as many as the other.
+_SPARE = [node("spare"), guest("vd9", "spare")]
+_VD0 = "/machine/peripheral/vd0/virtio-backend"
 _FMT0 = (node("fmt0", bitmaps=_B),)
 _AUTO = (node("#block1", bitmaps=_B), drive("drive0", "#block1"))
 
@@ -116,7 +119,7 @@ _PAIRS: list[tuple[str, Sequence[Part], Sequence[Part], Mapping[str, Any] | None
     (
         "a guest device that is not there leaves the name",
         [node("f1", bitmaps=_B), guest("vd0", "f1")],
-        [node("f1")],
+        [node("f1"), node("g"), guest("vd9", "g")],
         {"resolve": "guest-device"},
         {"f1/b0": "f1/b0"},
     ),
@@ -242,8 +245,8 @@ def test_pairs_that_only_look_alike(
     [
         ([node("f", bitmaps=_B), guest("vd0", "f")], [node("f"), guest("vd1", "f")], True),
         ([node("f", bitmaps=_B), guest("vd0", "f")], [node("f"), guest("vd0", "f")], False),
-        ([node("f", bitmaps=_B), guest("vd0", "f"), guest("vd1", "f")], [node("f"), guest("vd1", "f")], False),
-        ([node("f", bitmaps=_B), guest("vd0", "f")], [node("f")], False),
+        ([node("f", bitmaps=_B), guest("vd0", "f"), guest("vd1", "f")], [*_SPARE, node("f"), guest("vd1", "f")], False),
+        ([node("f", bitmaps=_B), guest("vd0", "f")], [*_SPARE, node("f")], False),
     ],
 )
 def test_one_name_for_two_disks_of_the_guest_is_advice(
@@ -258,8 +261,8 @@ def test_one_name_for_two_disks_of_the_guest_is_advice(
 
 def test_the_offers_for_a_name_that_is_not_there() -> None:
     """BM501 offers the same guest device, then the same device name; a plan follows from each, and from leaving."""
-    here = [node("f1", bitmaps=_B), drive("drive0", "f1", qdev="/machine/peripheral/vd0/virtio-backend")]
-    there = [node("x"), node("y"), drive("other", "x", qdev="vd0"), drive("drive0", "y")]
+    here = [node("f1", bitmaps=_B), drive("drive0", "f1", qdev=_VD0)]
+    there = [node("x"), node("y"), drive("other", "x", qdev=_VD0), drive("drive0", "y")]
     (found,) = _plan(here, there).refusals
     assert [fragment["map"][0]["destination"] for fragment in found.fragments] == [  # type: ignore[index,call-overload]
         {"qdev": "vd0"},

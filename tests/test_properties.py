@@ -310,6 +310,6 @@ def test_fragments_lead_to_a_plan(world: World) -> None:
         plan = world.plan(policy)
     event(plan.verdict)
     # what is physically so; and an entry for a bitmap without address, which no other entry can outdo
-    incurable = {"BM205", "BM411", "BM414", "BM504", "BM505", "BM542", "BM543", "BM544"}
+    incurable = {"BM205", "BM411", "BM414", "BM504", "BM505", "BM527", "BM542", "BM543", "BM544", "BM555"}
     nameless = {one.node for one in plan.bitmaps if one.address is None}
     assert {one.code for one in plan.refusals if one.where.node not in nameless} <= incurable

@@ -65,8 +65,10 @@ def _judge(plan: Plan, here: Image, there: Image, *, shared: bool) -> None:
     comes_up = _activated(_inactivated(here, set(names)) if shared else kept, set(names.values()))
     for name, new in names.items():
         assert comes_up[new] == "arrived"
-        assert not shared or new == name or comes_up.get(name, "arrived") == "arrived", "an orphan"
-        assert not (shared and of[name].persistent and of[name].transform and name in kept), "an orphan"
+        assert new == name or comes_up.get(name, "arrived") == "arrived", "an orphan"
+        change = of[name].transform
+        kept_there = of[name].persistent if change is None else change.persistent
+        assert kept_there or new not in kept, "an orphan"
     for name, one in of.items():
         if one.fate == "by-storage":
             assert comes_up[name] == "healthy"

@@ -31,7 +31,7 @@ def test_tree_in_words() -> None:
     there = destination(
         node("t0", "throttle", file="f0"),
         node("f0", "qcow2", stored=[stored("old", clean=True)]),
-        drive("drive0", "t0"),
+        drive("drive0", "t0", "/machine/peripheral/disk0/virtio-backend"),
     )
     assert (
         text(preview_lines(preview(here, there), 80))
@@ -64,7 +64,7 @@ destination  vm, QEMU 7.2.22, machine pc-q35-7.2, inmigrate,
   unix:destination.qmp
   0 bitmaps on 2 nodes
 
-device drive0
+device drive0, guest device disk0
 └─ t0  throttle, 16 MiB, filter
    └─ file: f0  qcow2, 16 MiB
          stored old  in the image, not loaded: a clean copy, granularity 64 KiB"""

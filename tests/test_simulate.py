@@ -353,7 +353,7 @@ def test_plan(steps: list[str], outcome: str) -> None:
 def test_plan_that_is_mended() -> None:
     """What cannot be planned before may be planned after."""
     made = simulate(_quiet(), ["block-dirty-bitmap-remove node=fmt0 name=daily"],
-                    destination=destination(node("other")))  # fmt: skip
+                    destination=destination(node("other"), node("new"), guest("vd0", "new")))  # fmt: skip
     assert made.plan is not None
     assert made.plan.outcome == "mended"
 

@@ -221,7 +221,8 @@ _ABOVE: dict[str, Any] = {"bitmaps": [bitmap("p0", "persistent")], "file": "n"}
         *((version, {}, ["BM553"]) for version in ((8, 0, 0), (10, 0, 0), (11, 1, 0))),
         *((version, {}, []) for version in ((5, 2, 0), (7, 2, 0))),
         ((10, 0, 0), {"bitmaps": [bitmap("p0")]}, []),
-        ((10, 0, 0), {"ro": True}, []),
+        ((10, 0, 0), {"ro": True, "stored": ["p0"]}, []),
+        ((10, 0, 0), {"ro": True}, ["BM555"]),
         ((10, 0, 0), {"driver": "raw"}, []),
         ((10, 0, 0), {"file": "other"}, []),
     ],
@@ -235,4 +236,25 @@ def test_the_file_of_an_image_that_is_stored(
     policy = {"deny": [{"bitmap": "p0"}]}
     at: dict[str, Any] = {"version": version}
     plan = planned(source(*here, **at), destination(*there, **at), policy)
+    assert codes(plan.refusals) == expected
+
+
+@pytest.mark.parametrize(
+    ("node_flags", "policy", "expected"),
+    [
+        ({"ro": True}, {"deny": [{"bitmap": "p0"}]}, ["BM555"]),
+        ({"ro": True}, {"deny": [{"bitmap": "*"}]}, ["BM555"]),
+        ({"ro": True, "stored": ["p0"]}, {"deny": [{"bitmap": "p0"}]}, []),
+        ({"ro": False}, {"deny": [{"bitmap": "p0"}]}, []),
+        ({"ro": None}, {"deny": [{"bitmap": "p0"}]}, ["BM205"]),
+        ({"ro": True}, {"map": [{"source": {"node-name": "n"}, "destination": {"node-name": "n"}}]}, []),
+    ],
+)
+def test_a_read_only_image_has_what_stays_behind(
+    node_flags: Mapping[str, Any], policy: Mapping[str, Any], expected: list[str]
+) -> None:
+    """A persistent bitmap that is left behind is refused where its node is to store it and is read-only."""
+    here = [node("n", "qcow2", [bitmap("p0", "persistent")], **node_flags), node("m", bitmaps=["b0"])]
+    there = [node("n", "qcow2"), node("m")]
+    plan = planned(source(*here), destination(*there), {"storage": "separate", **policy})
     assert codes(plan.refusals) == expected

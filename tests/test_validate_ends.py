@@ -20,7 +20,9 @@ from tests.build import (
     bitmap,
     codes,
     destination,
+    drive,
     export,
+    guest,
     node,
     planned,
     source,
@@ -58,6 +60,7 @@ class _Case:
     there: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     more: Sequence[Part] = ()
+    more_there: Sequence[Part] = ()
 
 
 def _no(code: str, claim: str, **rest: Any) -> _Case:
@@ -69,6 +72,8 @@ _TCP = {"process": None}
 _LEFT = {"map": [{"source": "fmt0", "destination": None}]}
 _MAPPED = {"parameters": {"block-bitmap-mapping": _LISTED}}
 _PERSISTENT = {"map": [{"source": "fmt0", "destination": {"node-name": "image", "persistent": True}}]}
+_VIRTIO, _SCSI = guest("vda", "fmt0"), drive("", "fmt0", "vda")
+_ANON = drive("", "fmt0", "/machine/peripheral-anon/device[0]/virtio-backend")
 
 
 def _monitors(*names: str) -> dict[str, Any]:
@@ -159,6 +164,18 @@ _CASES = [
     _no("BM525", "another VM, and nobody checks", here=_uuid("1"), there=_uuid("2", "validate-uuid")),
     _no("BM525", "the same VM", here=_uuid("1", "validate-uuid"), there=_uuid("1")),
     _no("BM525", "a destination without uuid, of which QEMU only warns", here=_uuid("1", "validate-uuid")),
+    _Case("BM527", "the destination has none", more=[_VIRTIO]),
+    _Case("BM527", "the destination has one of two", more=[_VIRTIO, guest("vdb", "idle")], more_there=[_VIRTIO]),
+    _Case("BM527", "the device has no id", more=[_ANON]),
+    _Case("BM527", "a SCSI device of the id is another device", more=[_VIRTIO], more_there=[_SCSI]),
+    _no("BM527", "as many", more=[_VIRTIO], more_there=[_VIRTIO]),
+    _no("BM527", "as many under another id, maybe at the same place", more=[_VIRTIO], more_there=[guest("b", "fmt0")]),
+    _no("BM527", "as many without an id, maybe at the same place", more=[_VIRTIO], more_there=[_ANON]),
+    _no("BM527", "more than the source has", more=[_VIRTIO], more_there=[_VIRTIO, guest("vdb", "idle")]),
+    _no("BM527", "it may be an IDE disk, which is not missed", more=[_SCSI]),
+    _no("BM527", "without an id either", more=[drive("d", "fmt0", "/machine/peripheral-anon/device[0]")]),
+    _no("BM527", "one device of which QEMU speaks twice", more=[_VIRTIO, drive("d", None, _VIRTIO.qdev)],
+        more_there=[_VIRTIO]),
     _Case("BM561", "a mapping is in force on the source", here=_MAPPED),
     _Case("BM561", "a mapping is in force on the destination", there=_MAPPED),
     _Case("BM561", "an empty mapping is one too", here={"parameters": {"block-bitmap-mapping": []}}),
@@ -178,7 +195,8 @@ _CASES = [
 )
 def test_what_is_found_between_two_processes(case: _Case) -> None:
     """Each row is found, as its severity and alone of its severity; a near miss is a plan without it."""
-    plan = _ends(case.here, case.there, case.policy, *case.more)
+    here, there = source(*_DISK, *case.more, **case.here), destination(*_THERE, *case.more_there, **case.there)
+    plan = planned(here, there, case.policy)
     found = plan.advice if table.BY_CODE[case.code].severity == "advice" else plan.refusals
     assert codes(found) == ([case.code] if case.found else [])
     assert (plan.verdict == "refused") == bool(plan.refusals)
@@ -221,6 +239,13 @@ def test_a_destination_that_does_not_exist_yet() -> None:
     assert (plan.verdict, plan.provisional, plan.guarantee) == ("planned", True, True)
 
 
+def test_a_destination_of_its_like_has_the_devices() -> None:
+    """With `provisional` it is held against the destination that it lacks a guest device, which is named."""
+    here = source(*_DISK, guest("vda", "fmt0"), guest("vdb", "idle"))
+    plan = planned(here, destination(*_THERE, guest("vda", "fmt0")), None, provisional=True)
+    assert [one.facts for one in plan.refusals] == [{"source": 2, "destination": 1, "lacking": ["vdb"]}]
+
+
 def test_strict_makes_advice_refuse() -> None:
     """With `strict` every advice is a refusal."""
     plan = _ends({"capabilities": ["dirty-bitmaps"]}, None, None, strict=True)
@@ -234,6 +259,33 @@ def test_a_vm_without_named_bitmaps_is_planned() -> None:
         source(node("n", bitmaps=[bitmap(None)]), run_state="postmigrate", capabilities=["dirty-bitmaps"]),
         destination(run_state="running", machine="other"),
     )
-    assert (plan.verdict, plan.bitmaps, plan.advice, plan.residue) == ("planned", (), (), ())
+    assert (plan.verdict, plan.bitmaps, codes(plan.advice), plan.residue) == ("planned", (), ["BM528"], ())
     assert (plan.commands.source, plan.commands.destination) == ((), ())
     assert (plan.block_bitmap_mapping.source, plan.block_bitmap_mapping.destination) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "explained_by"),
+    [
+        ({}, {}, None),
+        ({"parts": [export("e", "n", writable=True)]}, {}, "BM524"),
+        ({}, {"run_state": "running"}, "BM512"),
+        ({"machine": "a"}, {"machine": "b"}, "BM517"),
+    ],
+)
+def test_without_bitmaps_a_migration_that_fails_is_advice(
+    here: Mapping[str, Any], there: Mapping[str, Any], explained_by: str | None
+) -> None:
+    """Nothing can be lost, so it is planned; BM528 says that the VM does not migrate, and which code explains it."""
+    parts = [node("n"), drive("d", "n"), *here.get("parts", [])]
+    ends = (
+        source(*parts, **{key: value for key, value in here.items() if key != "parts"}),
+        destination(node("n"), drive("d", "n"), **there),
+    )
+    made = planned(*ends)
+    assert made.verdict == "planned"
+    assert [(one.code, one.facts["explained_by"]) for one in made.advice] == (
+        [("BM528", explained_by)] if explained_by else []
+    )
+    if "run_state" in there:
+        assert planned(*ends, provisional=True).advice == ()

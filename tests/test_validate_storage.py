@@ -127,6 +127,8 @@ _RO = _qcow2(_P, stored=[_CLEAN], ro=True)
 _RO_THERE = node("n", "qcow2", stored=[_CLEAN], ro=True)
 _TWO = _qcow2(_P, bitmap("b1", "persistent"), stored=["b0", "b1"])
 _TWO_THERE = node("n", "qcow2", stored=["b0", "b1"])
+_NEW = _qcow2(_P, bitmap("b1", "persistent"), stored=["b1"])  # b0 is new since the image was opened
+_NEW_THERE = node("n", "qcow2", stored=["b1"])
 
 
 @pytest.mark.parametrize(
@@ -144,18 +146,34 @@ _TWO_THERE = node("n", "qcow2", stored=["b0", "b1"])
         # the source's own, in use: harmless unless renamed, made transient or left to a copy
         (_KEPT, _SHARED_THERE, {}, {"separate": None, "unknown": None, "shared": None}),
         (_KEPT, _SHARED_THERE, _LEAVE, {"separate": None, "unknown": None, "shared": None}),
-        (_KEPT, _SHARED_THERE, _map("b0", bitmap="c0"), {"separate": None, "unknown": "BM546", "shared": "BM545"}),
+        (_KEPT, _SHARED_THERE, _map("b0", bitmap="c0"),
+         {"separate": "BM556", "unknown": "BM556", "shared": "BM545"}),
         (_KEPT, _SHARED_THERE, _map("b0", persistent=False),
-         {"separate": None, "unknown": "BM546", "shared": "BM545"}),
+         {"separate": "BM556", "unknown": "BM556", "shared": "BM545"}),
         (_KEPT, _SHARED_THERE, _map("b0", persistent=True), {"separate": None, "unknown": None, "shared": None}),
         # new since the image was opened, so there is no copy that could be orphaned
         (_qcow2(_P), node("n", "qcow2"), _map("b0", bitmap="c0"), {"separate": None, "unknown": None, "shared": None}),
         # one bitmap takes the name of another that stays in the shared image
         (_TWO, _TWO_THERE, {**_map("b0", bitmap="b1"), "deny": [{"bitmap": "b1"}]},
-         {"separate": None, "unknown": "BM546", "shared": "BM543 BM545"}),
+         {"separate": "BM556", "unknown": "BM556", "shared": "BM543 BM545"}),
         (_qcow2("b0", bitmap("b1", "persistent"), stored=["b1"]), node("n", "qcow2", stored=["b1"]),
          {**_map("b0", bitmap="b1"), "deny": [{"bitmap": "b1"}]},
+         {"separate": "BM556", "unknown": "BM556", "shared": "BM543"}),
+        (_NEW, _NEW_THERE, {**_map("b0", bitmap="b1"), "deny": [{"bitmap": "b1"}]},
          {"separate": None, "unknown": "BM546", "shared": "BM543"}),
+        # a copy that is in use, in an image of its own: only a persistent bitmap of its name replaces it
+        (_qcow2("b0"), _SHARED_THERE, {}, {"separate": "BM556", "unknown": "BM556", "shared": "BM547"}),
+        (_qcow2("b0"), _SHARED_THERE, _map("b0", persistent=True), {"separate": None, "unknown": None}),
+        (_qcow2("b0"), _SHARED_THERE, _map("b0", bitmap="c0"), {"separate": "BM556", "unknown": "BM556"}),
+        (_qcow2("b0"), _SHARED_THERE, _LEAVE, {"separate": None, "unknown": None}),
+        (_qcow2(_P, bitmap("b1", "persistent")), _TWO_THERE,
+         {"map": [_map("b0", bitmap="b1")["map"][0], _map("b1", bitmap="b0")["map"][0]]},
+         {"separate": None, "unknown": None}),
+        (_qcow2("c0"), _SHARED_THERE, {}, {"separate": None, "unknown": None}),
+        # that this QEMU itself has loaded it is what marks it
+        (_qcow2("b0"), _qcow2(_P, stored=["b0"]), _map("b0", bitmap="c0"), {"separate": None}),
+        (_qcow2("b0"), _qcow2(bitmap("b0", "inconsistent"), stored=["b0"]), _map("b0", bitmap="c0"),
+         {"separate": "BM556"}),
         # read-only on both sides: the clean copy is the bitmap itself where the image is shared
         (_RO, _RO_THERE, _LEAVE, {"separate": "BM544", "unknown": "BM546", "shared": None}),
         (_RO, node("n", "qcow2", stored=[_CLEAN, stored("z", clean=True)], ro=True), _LEAVE,
@@ -248,6 +266,12 @@ def test_copies_that_nothing_replaces_are_advice(there: Sequence[str | Raw], nam
     assert [one.facts["bitmaps"] for one in plan.advice] == ([names] if names else [])
 
 
+def test_an_unusable_copy_of_what_is_left_behind_is_advice() -> None:
+    """It comes up inconsistent on storage of its own; on shared storage it is the bitmap itself."""
+    for word, expected in (("separate", ["BM565"]), ("unknown", []), ("shared", [])):
+        assert codes(_plan(_KEPT, _SHARED_THERE, {"storage": word, **_LEAVE}).advice) == expected
+
+
 # fates and disks
 
 
@@ -271,9 +295,8 @@ def test_what_the_map_leaves_out_travels_in_a_shared_image(record: Raw, word: st
 @pytest.mark.parametrize(
     ("here", "there", "policy"),
     [
-        (_KEPT, _SHARED_THERE, _map("b0", bitmap="c0")),
         (_RO, _RO_THERE, _LEAVE),
-        (_TWO, _TWO_THERE, {**_map("b0", bitmap="b1"), "deny": [{"bitmap": "b1"}]}),
+        (_NEW, _NEW_THERE, {**_map("b0", bitmap="b1"), "deny": [{"bitmap": "b1"}]}),
     ],
 )
 def test_the_offers_where_the_storage_is_unknown(here: Part, there: Part, policy: Mapping[str, Any]) -> None:

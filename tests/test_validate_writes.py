@@ -18,7 +18,7 @@ _BELOW = (node("t", "throttle", file="n"), node("n", bitmaps=["b0"]), guest("vd0
 _UNATTACHED = (node("n", bitmaps=["b0"]), drive("drive0", "n"))
 _FLEECING = (node("c", "copy-before-write", file="x", target="n"), node("x"), node("n", bitmaps=["b0"]))
 _PROTOCOL = (node("f", "qcow2", file="n"), node("n", bitmaps=["b0"]), guest("vd0", "f"))
-_DISK, _IDLE = (node("n"), guest("vd0", "n")), (node("n"),)
+_DISK, _IDLE = (node("n"), guest("vd0", "n")), (node("n"), node("else"), guest("vd0", "else"))
 _SECOND = (node("x", "qcow2", backing="n"), node("n"), guest("vd0", "x"))
 
 

@@ -49,6 +49,13 @@ MESSAGES = [
     ("Error in migration completion: Bad address", "switch-over-fails", None, None),
     ("Block inactivate failed during switchover", "switch-over-fails", None, None),
     ("MIG_CMD 0xb unknown (len 0x0)", "not-for-this-vm", None, None),
+    ("Unknown savevm section or instance '0000:00:04.0/virtio-blk' 0. Make sure", "not-for-this-vm", None, None),
+    (
+        "load of migration failed: Invalid argument: Unknown section or instance '0000:00:04.0/virtio-blk' 0",
+        "not-for-this-vm",
+        None,
+        None,
+    ),
     ("UUID received is 1 and local is 2", "not-for-this-vm", None, None),
     ("Machine type received is 'a' and local is 'b'", "not-for-this-vm", None, None),
     ("Unable to read node alias string", "stream-ended", None, None),

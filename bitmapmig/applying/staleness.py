@@ -7,7 +7,7 @@ graphs hang together, and what the model of QEMU foretells with the planned maps
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bitmapmig import codes, graph, state
@@ -47,9 +47,9 @@ class Seen:
 
     @classmethod
     def of(cls, side: Side, planned: Identity, capture: Capture, temporaries: Collection[tuple[str, str]] = ()) -> Seen:
-        """Read a capture. Raises `CannotRunError` (BM108, BM111)."""
+        """Read a capture; what the plan has from a profile holds on. Raises `CannotRunError` (BM108, BM111)."""
         found_graph, findings = graph.read(capture, side)
-        found_state = state.read(capture)
+        found_state = replace(state.read(capture), measured=planned.measured)
         own = graph.without(found_graph, temporaries)
         return cls(found_graph, own, found_state, identify(found_state, own, planned.structure.names), findings)
 
@@ -77,7 +77,8 @@ def check(plan: Plan, source: Seen, destination: Seen) -> tuple[str, ...]:
 
 
 def _another(side: Side, planned: Identity, now: Identity) -> Iterator[Diagnostic]:
-    members = [name for name in WHICH if getattr(planned, name) != getattr(now, name)]
+    # another build of the same version need not behave as the one whose profile the plan was made with
+    members = [name for name in (*WHICH, "package") if getattr(planned, name) != getattr(now, name)]
     if members:
         said = [f"{name} is {getattr(now, name)!r}, planned {getattr(planned, name)!r}" for name in members]
         yield codes.ANOTHER_QEMU.at(Where(side=side), side=side, differences="; ".join(said))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bitmapmig import codes, graph, temporaries
-from bitmapmig.captures import QUERIES
 from bitmapmig.control import CommandRefusedError, UnconfirmedError
 from bitmapmig.diagnostics import CannotRunError, Where
 from bitmapmig.plans.merging import merge_commands, remove
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from bitmapmig.graph import BlockGraph
     from bitmapmig.plans import Plan
     from bitmapmig.plans.document import Command
-
-#: What is asked to see bitmaps.
-LOOK = tuple(one for one in QUERIES if one.execute != "query-qmp-schema")
 
 
 @dataclass
@@ -158,4 +154,4 @@ def _on(there: BlockGraph) -> frozenset[tuple[str, str]]:
 
 async def on(control: Control) -> frozenset[tuple[str, str]]:
     """The bitmaps (node, bitmap) that are on a side now. Raises `CannotRunError`."""
-    return _on(graph.read(await control.capture(LOOK), control.side)[0])
+    return _on(graph.read(await control.capture(), control.side)[0])

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from bitmapmig.cli.screen import Screen
 
 #: The arguments that are completed with the names of files; an endpoint may be a socket or a capture.
-_FILES = frozenset(("endpoint", "source", "destination", "policy", "output"))
+_FILES = frozenset(
+    (
+        *("endpoint", "source", "destination", "plan", "policy", "profile", "output"),
+        *("qemu", "source_qemu", "destination_qemu"),
+    )
+)
 
 
 def run(arguments: argparse.Namespace, screen: Screen) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from rich.text import Text
 
@@ -16,10 +16,12 @@ from bitmapmig.cli.screen import NotWrittenError
 from bitmapmig.diagnostics import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType, TracebackType
 
     from bitmapmig.cli.screen import Screen
+
+_T = TypeVar("_T")
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 
@@ -101,3 +103,18 @@ class Signals:
         with suppress(NotWrittenError):
             self._err.lines([Text(f"bitmapmig: {self.first} came too late to change anything: {what}")])
         return exits.INTERRUPTED
+
+
+def ended_in_order(coroutine: Coroutine[object, object, _T]) -> _T:
+    """Run `coroutine`; SIGINT and SIGTERM cancel it, so that it ends what it has begun. Raises `KeyboardInterrupt`."""
+    try:
+        return asyncio.run(_cancelled_by_sigterm(coroutine))
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+
+
+async def _cancelled_by_sigterm(coroutine: Coroutine[object, object, _T]) -> _T:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # SIGINT is asyncio's own matter
+    return await coroutine

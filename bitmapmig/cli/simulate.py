@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bitmapmig.cli import exits, file
+from bitmapmig.cli import exits
+from bitmapmig.cli.document import tell, written
 from bitmapmig.cli.progress import Progress
 from bitmapmig.collect import collect, collect_both
 from bitmapmig.diagnostics import CannotRunError, Diagnostic
 from bitmapmig.policy import Policy
 from bitmapmig.policy.read import read
-from bitmapmig.report import ASCII, UNICODE, UNLIMITED, Limits, simulated_lines
+from bitmapmig.report import ASCII, UNICODE, simulated_lines
 from bitmapmig.simulating import simulate
 
 if TYPE_CHECKING:
@@ -36,14 +38,9 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
             policy=policy,
             provisional=arguments.provisional,
         )
-        document = made.model_dump_json(indent=2, ensure_ascii=True).encode() + b"\n"
-    if arguments.output not in (None, file.STANDARD_OUTPUT):
-        file.write(arguments.output, document)
-    if arguments.format == "json" or arguments.output == file.STANDARD_OUTPUT:
-        screen.write(document)
-    else:
-        limits = UNLIMITED if arguments.all else Limits()
-        screen.lines(simulated_lines(made, screen.width, limits, UNICODE if screen.unicode else ASCII))
+        document = written(made)
+    guides = UNICODE if screen.unicode else ASCII
+    tell(document, partial(simulated_lines, made, guides=guides), arguments, screen)
     return exits.REFUSED if made.verdict == "refused" else exits.DONE
 
 

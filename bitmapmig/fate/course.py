@@ -6,6 +6,7 @@ in which the two processes come to them.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,8 +24,8 @@ from bitmapmig.fate.loader import Cancelled, Killed, incoming
 from bitmapmig.fate.outcome import DestinationEnd, LogLine, MigrationEnd, SourceEnd
 from bitmapmig.fate.process import stops
 from bitmapmig.fate.sender import Refused, Sent, Unsure, outgoing
-from bitmapmig.fate.storage import inactivation
-from bitmapmig.fate.switch_over import growing_parent, held_when_stored, obstacles
+from bitmapmig.fate.storage import inactivation, name_in_log
+from bitmapmig.fate.switch_over import growing_parent, held_when_stored, obstacles, unstorable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from bitmapmig.fate.loader import Loading
     from bitmapmig.fate.process import Stop
     from bitmapmig.fate.qemu import Qemu
-    from bitmapmig.fate.switch_over import Obstacle
     from bitmapmig.graph import Node
     from bitmapmig.qapi import NodeName
 
@@ -92,10 +92,7 @@ class Course:
         if dropped and unreadable:
             yield _dies(unreadable._replace(nowhere=None), *_line_of(dropped))  # nodes are not looked up any more
         yield from self._switch_over(dropped)
-        if dropped:
-            reason = _about(dropped.sent, dropped.reason)
-            yield Ending(source=self._goes_on, reason=reason, code=dropped.code, log=_line_of(dropped))
-        yield from self._completion()
+        yield from self._completion(dropped)
         if self.destination is None:
             yield Ending("unknown", None, None)
         yield Ending(source=self._goes_on)
@@ -105,9 +102,12 @@ class Course:
         before = _line_of(dropped) if dropped else ()
         # a node stores its bitmaps before it is looked at whether anybody still writes to it
         met = [(self._place(node), 0, ending) for node, ending in self._storing(*before)]
-        for obstacle in obstacles(self.source.graph, self.source.state.version):
+        for node, _ in sorted(self.unstorable):
+            met.append((self._place(node), 0, self._not_stored(node, dropped, *before)))
+        for obstacle in obstacles(self.source.graph, self.source.state.conduct):
             place = min(map(self._place, obstacle.nodes), default=0)
-            met.append((place, 1, self._obstructed(obstacle, dropped, *before)))
+            status = self._inactivation(-1)
+            met.append((place, 1, self._not_handed_over(obstacle.reason, obstacle.code, dropped, *before, status)))
         yield from (ending for *_, ending in sorted(met, key=lambda one: one[:2]))
         late = self._stop("switch-over")
         if late:
@@ -115,22 +115,30 @@ class Course:
 
     def _place(self, node: NodeName) -> int:
         """When a node is inactivated."""
-        order = inactivation(self.source.graph, self.source.state.version)
+        order = inactivation(self.source.graph, self.source.state.conduct)
         return order.get(node, len(order))
 
-    def _obstructed(self, obstacle: Obstacle, dropped: Cancelled | None, *before: LogLine) -> Ending:
+    def _not_stored(self, node: NodeName, dropped: Cancelled | None, *before: LogLine) -> Ending:
+        """A read-only image is to store what is in no image yet."""
+        shown = name_in_log(self.source.graph, node)
+        text = f"Lost persistent bitmaps during inactivation of node '{shown}': No write access"
+        lines = (*before, LogLine(side="source", text=text), self._inactivation(-errno.EINVAL))
+        reason = f"a persistent bitmap that is not sent is to be stored by {node!r}, which is read-only"
+        return self._not_handed_over(reason, codes.READ_ONLY_WHEN_STORED, dropped, *lines)
+
+    def _not_handed_over(self, reason: str, code: Code, dropped: Cancelled | None, *log: LogLine) -> Ending:
+        """The source does not get its block nodes inactive; the bits may have met the destination before."""
         aborting = None if dropped else self._aborting
-        if aborting and BITS_BEFORE_INACTIVATION.harms(self.source.state.version):
-            log = (self._inactivation, *_line_of(aborting))
-            return Ending("fails", "failed", "aborts", obstacle.reason, obstacle.code, log)
-        return self._fails(obstacle.reason, obstacle.code, *before, self._inactivation)
+        if aborting and BITS_BEFORE_INACTIVATION.harms(self.source.state.conduct):
+            return Ending("fails", "failed", "aborts", reason, code, (*log, *_line_of(aborting)))
+        return self._fails(reason, code, *log)
 
     def _storing(self, *before: LogLine) -> Iterator[tuple[NodeName, Ending]]:
         """What the source meets when its images store what is not sent, with the node that stores it."""
         for sent in self.stream:
             above = self.growing(sent)
             if above is not None:
-                early = sent.node.driver == "preallocate" and PREALLOCATE_WRITES_BEYOND.harms(self.source.state.version)
+                early = sent.node.driver == "preallocate" and PREALLOCATE_WRITES_BEYOND.harms(self.source.state.conduct)
                 text = "hbitmap_set: Assertion" if early else "bdrv_dirty_bitmap_truncate: Assertion"
                 line = LogLine(side="source", text=text)
                 reason = "a node grows while its bitmap migrates"
@@ -145,24 +153,37 @@ class Course:
     @cached_property
     def held(self) -> frozenset[tuple[NodeName, str]]:
         """The bitmaps, by node and name, that abort the source when their image stores them."""
-        found = held_when_stored(self.source.graph, self.source.state.version, self._migrating)
+        found = held_when_stored(self.source.graph, self.source.state.conduct, self._migrating)
+        return frozenset((node.name, bitmap.name) for node, bitmap in found)
+
+    @cached_property
+    def unstorable(self) -> frozenset[tuple[NodeName, str]]:
+        """The bitmaps, by node and name, that a read-only image is to store."""
+        found = unstorable(self.source.graph, self.source.state.conduct, self._migrating)
         return frozenset((node.name, bitmap.name) for node, bitmap in found)
 
     @property
     def _aborting(self) -> Killed | None:
         return next((one for one in self._loadings if isinstance(one, Killed) and one.aborts), None)
 
-    def _completion(self) -> Iterator[Ending]:
-        """What the bits meet, which are sent after everything else has gone well."""
-        killer = self._aborting
+    def _completion(self, dropped: Cancelled | None) -> Iterator[Ending]:
+        """What the bits meet, unless bitmaps are `dropped`, and after them the state of the devices."""
+        killer = None if dropped else self._aborting
         if killer:
-            notices = self.source.state.capabilities.get("return-path")
-            source = None if notices else self._goes_on
+            # while there is more to send, it may notice that nobody takes it any more
+            more = killer.sent is not self.stream[-1] or self.source.state.capabilities.get("return-path")
+            source = None if more else self._goes_on
             reason = _about(killer.sent, killer.reason)
             yield Ending("destination-dies", source, "aborts", reason, killer.code, _line_of(killer))
+        lacking = self._stop("devices")
+        if lacking:
+            yield _dies(lacking, *(_line_of(dropped) if dropped else ()))
+        if dropped:
+            reason = _about(dropped.sent, dropped.reason)
+            yield Ending(source=self._goes_on, reason=reason, code=dropped.code, log=_line_of(dropped))
 
     def _hint(self, refused: Refused) -> Iterator[str]:
-        if refused.code is codes.BITMAP_INCONSISTENT and HINTS_AT_REMOVAL.harms(self.source.state.version):
+        if refused.code is codes.BITMAP_INCONSISTENT and HINTS_AT_REMOVAL.harms(self.source.state.conduct):
             yield "Try block-dirty-bitmap-remove to delete this bitmap from disk"
 
     def _fails(self, reason: str, code: Code | None, *log: LogLine) -> Ending:
@@ -175,14 +196,14 @@ class Course:
     def _goes_on(self) -> SourceEnd | None:
         """What becomes of a source that has handed over: a mirror that still runs may abort it."""
         mirrored = any(job.active and job.type == "mirror" for job in self.source.graph.jobs)
-        return None if mirrored and MIRROR_MAY_ABORT.harms(self.source.state.version) else "completed"
+        return None if mirrored and MIRROR_MAY_ABORT.harms(self.source.state.conduct) else "completed"
 
     def _stop(self, when: str) -> Stop | None:
         return next((stop for stop in self._stops if stop.when == when), None)
 
     def growing(self, sent: Sent) -> Node | None:
         """The format node because of which the node of the bitmap grows during the switch-over; None without one."""
-        return growing_parent(self.source.graph, self.source.state.version, sent.node.name, self._migrating)
+        return growing_parent(self.source.graph, self.source.state.conduct, sent.node.name, self._migrating)
 
     @cached_property
     def _migrating(self) -> Mapping[NodeName, frozenset[str]]:
@@ -194,14 +215,13 @@ class Course:
     @property
     def _cut_short(self) -> LogLine:
         """What the destination makes of a stream that ends where the source refused: never the real cause."""
-        footer = SENDS_FOOTER_OF_FAILED_SECTION.harms(self.source.state.version)
+        footer = SENDS_FOOTER_OF_FAILED_SECTION.harms(self.source.state.conduct)
         text = "check_section_footer: Read section footer failed" if footer else "Unable to read node alias string"
         return LogLine(side="destination", text=text)
 
-    @property
-    def _inactivation(self) -> LogLine:
-        old = INACTIVATION_SPELLED_OLD.harms(self.source.state.version)
-        return LogLine(side="source", text=f"bdrv_inactivate_all() failed{' (-1)' if old else ': -1'}")
+    def _inactivation(self, status: int) -> LogLine:
+        old = INACTIVATION_SPELLED_OLD.harms(self.source.state.conduct)
+        return LogLine(side="source", text=f"bdrv_inactivate_all() failed{f' ({status})' if old else f': {status}'}")
 
 
 def _goes_by_its_name(one: Loading) -> bool:

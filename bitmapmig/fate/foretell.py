@@ -9,13 +9,14 @@ from bitmapmig import codes
 from bitmapmig.fate import storage
 from bitmapmig.fate.course import Course
 from bitmapmig.fate.loader import Cancelled, Killed, Loaded
-from bitmapmig.fate.outcome import Foretold, ForetoldBitmap, LogLine, Outcome
+from bitmapmig.fate.outcome import WHOLE, Foretold, ForetoldBitmap, LogLine, Outcome
 from bitmapmig.fate.qemu import Images, Qemu
 from bitmapmig.fate.sender import Refused, Sent, Skipped, Step, Unsure
 from bitmapmig.graph import activation
+from bitmapmig.qapi import NodeName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bitmapmig.diagnostics import Code
     from bitmapmig.graph import Bitmap, Node
@@ -35,13 +36,16 @@ def foretell(
     steps = {(step.node.name, step.bitmap.name): step for step in course.steps}
     fates = _Fates(course, images or Images())
     bitmaps = tuple(fates.of(step) for _, step in sorted(steps.items()))
+    log = (*ending.log, *_activation(destination, bitmaps), *_shutdown(destination, bitmaps))
+    if destination is not None:
+        bitmaps = tuple(_not_activated(destination, fates.images, bitmaps))
     return Foretold(
         migration=ending.migration,
         source=ending.source,
         destination=ending.destination,
         reason=ending.reason,
         code=ending.code.code if ending.code else None,
-        log=(*ending.log, *_activation(destination, bitmaps), *_shutdown(bitmaps)),
+        log=log,
         bitmaps=bitmaps,
     )
 
@@ -61,13 +65,53 @@ def _activation(destination: Qemu | None, bitmaps: Iterable[ForetoldBitmap]) -> 
         yield LogLine(side="destination", text=text)
 
 
-def _shutdown(bitmaps: Iterable[ForetoldBitmap]) -> Iterator[LogLine]:
-    """What the destination prints when it is shut down (`qcow2_inactivate`), a line a node."""
-    read_only = codes.DESTINATION_READ_ONLY.code
-    lost = (one.destination_node for one in bitmaps if one.outcome == "lost-at-shutdown" and one.code == read_only)
-    for node in dict.fromkeys(lost):
-        text = f"Lost persistent bitmaps during inactivation of node '{node}': No write access"
-        yield LogLine(side="destination", text=text)
+def _not_activated(destination: Qemu, images: Images, bitmaps: Sequence[ForetoldBitmap]) -> Iterator[ForetoldBitmap]:
+    """The bitmaps, where an image cannot be activated: it has lost its others too, and none after it is activated.
+
+    Those before it are whole, and are stored at shutdown. So it is on every version (`bdrv_activate_all`).
+    """
+    order = {name: place for place, name in enumerate(activation(destination.graph))}
+    places = [
+        (order[NodeName(one.destination_node)], one)
+        for one in bitmaps
+        if one.outcome == "breaks-activation" and one.destination_node
+    ]
+    if not places:
+        yield from bitmaps
+        return
+    first, cause = min(places, key=lambda found: found[0])
+    along = {}
+    for one in bitmaps:
+        there = images.shared(NodeName(one.node)) if one.outcome == "by-storage" else None
+        name = there.name if there else one.destination_node
+        if name is None or one.outcome not in WHOLE or order[NodeName(name)] < first:
+            continue
+        if storage.never_active(destination.graph, destination.state, destination.graph.nodes[NodeName(name)]):
+            continue
+        reason = f"the image of {cause.destination_node!r} cannot be activated, nor then any that comes after it"
+        change = {"outcome": "breaks-activation", "reason": reason, "code": cause.code, "destination_node": name}
+        along[one.node, one.bitmap] = one.model_copy(update=change)
+    for one in bitmaps:
+        if one.outcome == "breaks-activation" and one.destination_node == cause.destination_node:
+            yield one.model_copy(update={"others_lost": len(along)})
+        else:
+            yield along.get((one.node, one.bitmap), one)
+
+
+def _shutdown(destination: Qemu | None, bitmaps: Iterable[ForetoldBitmap]) -> Iterator[LogLine]:
+    """What the destination prints when it is shut down (`qcow2_inactivate`), a line a node that is read-only.
+
+    By then no device has it any more, so it goes by its node-name.
+    """
+    if destination is None:
+        return
+    lost = [one.destination_node for one in bitmaps if one.outcome == "lost-at-shutdown"]
+    for name in dict.fromkeys(NodeName(name) for name in lost if name is not None):
+        node = destination.graph.nodes[name]
+        inactive = storage.never_active(destination.graph, destination.state, node)
+        if node.driver == "qcow2" and node.read_only and not inactive:
+            text = f"Lost persistent bitmaps during inactivation of node '{name}': No write access"
+            yield LogLine(side="destination", text=text)
 
 
 class _Fates:
@@ -103,6 +147,9 @@ class _Fates:
         if (step.node.name, step.bitmap.name) in self.course.held:
             reason = f"{step.reason}, and it is in use when its image is to store it"
             return _told(step, "blocks-source", reason, codes.BUSY_WHEN_STORED, others_lost=self._others(step))
+        if (step.node.name, step.bitmap.name) in self.course.unstorable:
+            reason = f"{step.reason}, and its node, which is to store it, is read-only"
+            return _told(step, "blocks-source", reason, codes.READ_ONLY_WHEN_STORED, others_lost=self._others(step))
         there = self._by_storage(step.node, step.bitmap)
         if there is not None and self.course.ending.migration == "completes":
             reason = f"{step.reason}; both sides have its image open, and it travels there"
@@ -117,7 +164,7 @@ class _Fates:
         there = self.images.shared(node.name)
         if there is None or self.destination is None:
             return None
-        if not storage.in_the_image(self.source.graph, self.source.state.version, node, bitmap):
+        if not storage.in_the_image(self.source.graph, self.source.state.conduct, node, bitmap):
             return None
         inactive = storage.never_active(self.destination.graph, self.destination.state, there)
         return None if inactive else there
@@ -125,8 +172,10 @@ class _Fates:
     def _stale(self, node: Node, bitmap: Bitmap) -> str:
         there = self.images.counterparts.get(node.name)
         copy = there.stored_bitmap(bitmap.name) if there else None
-        if copy is None or copy.in_use:
+        if copy is None:
             return ""
+        if copy.in_use:
+            return "; a copy in the destination's image that is marked as in use comes up inconsistent"
         return "; a stale copy of it in the destination's image comes up and looks healthy"
 
     def _sent(self, sent: Sent) -> ForetoldBitmap:

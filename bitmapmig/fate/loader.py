@@ -118,7 +118,7 @@ def _node(destination: Qemu, alias: str) -> Node:
     found = graph.nodes.get(NodeName(node))
     if found is None:
         line = f"Cannot find device='{device}' nor node-name='{node}'"
-        if NODE_NAMES_SPELLED_OLD.harms(destination.state.version):
+        if NODE_NAMES_SPELLED_OLD.harms(destination.state.conduct):
             line = f"Cannot find device={device} nor node_name={node}"
         raise _NowhereError(line, f"the destination has nothing of the name {node!r}", codes.DESTINATION_MISSING)
     return found
@@ -143,7 +143,7 @@ def _start(destination: Qemu, sent: Sent, loaded: Loaded, created: set[tuple[Nod
         line = f"Bitmap with the same name ('{name}') already exists on destination"
         reason = f"{node.name!r} on the destination has a bitmap {name!r} already"
         return Killed(sent, line, reason, codes.BITMAP_ALREADY_THERE)
-    if loaded.persistent and node.read_only and READ_ONLY_NODE_KILLS.harms(destination.state.version):
+    if loaded.persistent and node.read_only and READ_ONLY_NODE_KILLS.harms(destination.state.conduct):
         line = f"Cannot make migrated bitmap '{name}' persistent on read-only node '{node.name}'"
         return Killed(sent, line, "its node on the destination is read-only", codes.DESTINATION_READ_ONLY)
     created.add((node.name, name))

@@ -50,9 +50,9 @@ class ForetoldBitmap(_Part):
     stream, and no destination is known. `dropped`: not sent, or not taken, and both sides say `completed`.
     `lost-with-another`: nothing is wrong with it, another one or the migration as a whole takes it down.
     `blocks-source`: QEMU refuses to send it, and with it everything. `kills-destination`: the destination exits or
-    aborts over it. `breaks-activation`: it arrives, then its image cannot be activated. `lost-at-shutdown`: it arrives,
-    is shown as persistent, and is never stored. `worthless`: it arrives where the guest writes and comes from where no
-    guest write reached it. `unknown`: a driver is not known.
+    aborts over it. `breaks-activation`: it arrives, then its image, or one before it, cannot be activated.
+    `lost-at-shutdown`: it arrives, is shown as persistent, and is never stored. `worthless`: it arrives where the guest
+    writes and comes from where no guest write reached it. `unknown`: a driver is not known.
 
     What is wrong with the bitmap itself counts, even where something else is met first. `code` explains it (`bitmapmig
     explain`). `others_lost` is how many other bitmaps go down with it. Aliases are its names in the stream, where it is

@@ -48,12 +48,20 @@ UNDER_WAY = frozenset(
     )
 )
 _VERSIONED = re.compile(r".*-\d+\.\d+\Z")
+#: How the `qdev` of a virtio-blk device ends: the part of it that is the same on PCI and on CCW.
+_VIRTIO_DISK = "/virtio-backend"
+#: The end of the line about state that no device is there for, which names the place of the device on its bus.
+_NO_SUCH_DEVICE = "Make sure that your current VM setup matches your saved VM setup"
 
 
 class Stop(NamedTuple):
-    """Why a migration fails as a whole: refused when it is `begun`, at the `first` section, or at the `switch-over`."""
+    """Why a migration fails as a whole.
 
-    when: Literal["begun", "first", "switch-over"]
+    It is refused when it is `begun`, or fails at the `first` section, at the `switch-over`, or at the state of
+    `devices`, which comes after the bits of the bitmaps.
+    """
+
+    when: Literal["begun", "first", "switch-over", "devices"]
     reason: str
     code: Code
     side: Side = "source"
@@ -80,6 +88,10 @@ def stops(source: Qemu, destination: Qemu | None, *, provisional: bool) -> Itera
         yield Stop("begun", reason, codes.MIGRATION_BLOCKED)
     if destination is not None:
         yield from _between(here, destination.state)
+        disks = len(virtio_disks(source.graph)), len(virtio_disks(destination.graph))
+        if disks[0] > disks[1]:
+            reason = f"the source has {disks[0]} virtio-blk devices and the destination {disks[1]}"
+            yield Stop("devices", reason, codes.GUEST_DEVICES_MISSING, "destination", _NO_SUCH_DEVICE)
 
 
 def _between(here: State, there: State) -> Iterator[Stop]:
@@ -118,7 +130,7 @@ def blockers(graph: BlockGraph, state: State) -> tuple[str, ...]:
         return tuple(sorted(state.migration.blocked_reasons))
     if state.migration.blocked:
         return ("QEMU does not say why",)
-    if not BLOCKERS_UNTOLD.harms(state.version):
+    if not BLOCKERS_UNTOLD.harms(state.conduct):
         return ()
     formats = [node for node in graph.nodes.values() if node.driver in BLOCKING_FORMATS]
     return tuple(f"the {node.driver} format of {node.name!r} does not support live migration" for node in formats)
@@ -128,6 +140,17 @@ def uuids_fail(source: State, destination: State) -> bool:
     """Whether the destination exits over the uuid; only the source's capability `validate-uuid` counts."""
     uuids = source.uuid, destination.uuid
     return bool(source.capabilities.get("validate-uuid")) and None not in uuids and uuids[0] != uuids[1]
+
+
+def virtio_disks(graph: BlockGraph) -> frozenset[str]:
+    """The virtio-blk devices of the guest, by `qdev`.
+
+    Each sends state of its own, which fails where there is no such device at that place of the bus; places are in no
+    query, so only that there are fewer on the destination is certain to fail. Of other devices `qdev` does not tell the
+    kind: what lacks a SCSI disk fails, what lacks an IDE disk or a floppy does not. Source:
+    `qemu_loadvm_section_start_full`.
+    """
+    return frozenset(one.qdev for one in graph.backends if one.qdev is not None and one.qdev.endswith(_VIRTIO_DISK))
 
 
 def versioned(machine_type: str | None) -> bool:

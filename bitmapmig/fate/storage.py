@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bitmapmig.behaviour import BARE_NODES_PASSED_OVER, Version
+from bitmapmig.behaviour import BARE_NODES_PASSED_OVER
 from bitmapmig.graph import activation
 from bitmapmig.graph.drivers import JOB_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bitmapmig.behaviour import Conduct
     from bitmapmig.graph import Bitmap, BlockGraph, Node
     from bitmapmig.qapi import NodeName
     from bitmapmig.state import State
@@ -37,7 +38,7 @@ def no_store(node: Node, bitmap: Bitmap) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def inactivation(graph: BlockGraph, version: Version) -> Mapping[NodeName, int]:
+def inactivation(graph: BlockGraph, conduct: Conduct) -> Mapping[NodeName, int]:
     """The nodes of a source that are inactivated at the switch-over, with their place in the order in which they are.
 
     It begins at roots of backends, at exports, and at nodes that the monitor owns, as far as no node is above them, and
@@ -46,7 +47,7 @@ def inactivation(graph: BlockGraph, version: Version) -> Mapping[NodeName, int]:
     """
     below_backends = [one.root for one in graph.listed_backends if one.root]
     roots = below_backends + [export.node for export in graph.exports]
-    if not below_backends or not BARE_NODES_PASSED_OVER.harms(version):
+    if not below_backends or not BARE_NODES_PASSED_OVER.harms(conduct):
         held = {
             node for job in graph.jobs if job.active for node in job.nodes if graph.nodes[node].driver in JOB_FILTERS
         }
@@ -75,21 +76,29 @@ def _below_backends(graph: BlockGraph) -> frozenset[NodeName]:
 
 def never_active(graph: BlockGraph, state: State, node: Node) -> str | None:
     """Why the image of a destination's node is not activated after the migration; None where it is."""
-    if not BARE_NODES_PASSED_OVER.harms(state.version) or not bare_beside_others(graph, node):
+    if not BARE_NODES_PASSED_OVER.harms(state.conduct) or not bare_beside_others(graph, node):
         return None
     return f"QEMU {state.version_text} does not activate it after a migration, since no device is above it"
 
 
-def in_the_image(graph: BlockGraph, version: Version, node: Node, bitmap: Bitmap) -> bool:
+def in_the_image(graph: BlockGraph, conduct: Conduct, node: Node, bitmap: Bitmap) -> bool:
     """Whether a source that is inactivated leaves the bitmap in its image, where nothing sends it in the stream."""
     if not bitmap.persistent or bitmap.inconsistent:
         return False
     if node.read_only:
         return node.stored_bitmap(bitmap.name) is not None
-    return no_store(node, bitmap) is None and node.name in inactivation(graph, version)
+    return no_store(node, bitmap) is None and node.name in inactivation(graph, conduct)
 
 
 def in_the_way(there: Node, name: str) -> bool:
     """Whether a node has a bitmap in memory that keeps one of that name from being loaded from its image."""
     bitmap = there.bitmap(name)
     return bitmap is not None and not there.holds_read_only(bitmap)
+
+
+def name_in_log(graph: BlockGraph, node: NodeName) -> str:
+    """What QEMU calls a node in what it prints while it runs: the device whose root it is, else its node-name.
+
+    Source: `bdrv_get_device_or_node_name`.
+    """
+    return next(iter(graph.devices_of(node)), node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bitmapmig import codes
-from bitmapmig.behaviour import FILTERS, JOBS, PREALLOCATE_BELOW_FORMAT, STORING_GROWS_THE_FILE, Version
+from bitmapmig.behaviour import FILTERS, JOBS, PREALLOCATE_BELOW_FORMAT, STORING_GROWS_THE_FILE, UNREACHED_JOB
 from bitmapmig.fate.storage import in_the_image, inactivation
 from bitmapmig.graph import NOT_FILTERS, Export, Job, Node
 from bitmapmig.qapi import NodeName
@@ -13,6 +13,7 @@ from bitmapmig.qapi import NodeName
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bitmapmig.behaviour import Conduct
     from bitmapmig.diagnostics import Code
     from bitmapmig.graph import Bitmap, BlockGraph
 
@@ -46,54 +47,58 @@ class Obstacle(NamedTuple):
                 return f"the node {name!r} is in the graph"
 
 
-def obstacles(graph: BlockGraph, version: Version) -> Iterator[Obstacle]:
+def obstacles(graph: BlockGraph, conduct: Conduct) -> Iterator[Obstacle]:
     """What makes the inactivation of the source's block nodes fail, where it is reached by it.
 
-    A filter that a job owns goes with the job. Up to 5.2 a job's own backend was gone through as well.
+    A filter that a job owns goes with the job. Up to 5.2 the own backend of a job or an export was gone through as well
+    (`UNREACHED_JOB`).
     """
     owned: set[NodeName] = set()
     for job in graph.jobs:
         if job.active:
             owned.update(job.nodes)
             own = set(job.nodes) - set(job.targets)
-            if job.type in JOBS and JOBS[job.type].harms(version) and (not own or _reached(graph, version, own)):
+            if job.type in JOBS and JOBS[job.type].harms(conduct) and (not own or _reached(graph, conduct, own)):
                 yield Obstacle(codes.JOB_STOPS_SWITCH_OVER, job)
     for export in graph.exports:
-        if export.writable is not False and _reached(graph, version, {export.node}):
+        if export.writable is not False and _reached(graph, conduct, {export.node}):
             yield Obstacle(codes.EXPORT_STOPS_SWITCH_OVER, export)
     for node in graph.nodes.values():
-        preallocates = preallocates_for_a_format(graph, node) and PREALLOCATE_BELOW_FORMAT.harms(version)
-        filters = node.driver in FILTERS and node.name not in owned and FILTERS[node.driver].harms(version)
-        if (preallocates or filters) and _reached(graph, version, {node.name}):
+        preallocates = preallocates_for_a_format(graph, node) and PREALLOCATE_BELOW_FORMAT.harms(conduct)
+        filters = node.driver in FILTERS and node.name not in owned and FILTERS[node.driver].harms(conduct)
+        if (preallocates or filters) and _reached(graph, conduct, {node.name}):
             yield Obstacle(codes.FILTER_STOPS_SWITCH_OVER, node)
 
 
-def _reached(graph: BlockGraph, version: Version, nodes: set[NodeName]) -> bool:
-    return version[:2] < (7, 2) or not nodes.isdisjoint(inactivation(graph, version))
+def _reached(graph: BlockGraph, conduct: Conduct, nodes: set[NodeName]) -> bool:
+    return UNREACHED_JOB.harms(conduct) or not nodes.isdisjoint(inactivation(graph, conduct))
 
 
 def preallocates_for_a_format(graph: BlockGraph, node: Node) -> bool:
-    """Whether this is a preallocate filter below a format; above one, or below raw or quorum, it does no harm."""
+    """Whether this is a preallocate filter below a format that is written; elsewhere it does no harm.
+
+    That is above a format, or below raw, quorum or a format that is read-only.
+    """
     if node.driver != "preallocate":
         return False
     above = [graph.nodes[NodeName(name)] for kind, name in graph.parents(node.name) if kind == "node"]
-    return any(parent.driver in NOT_FILTERS - {"raw", "quorum"} for parent in above)
+    return any(parent.driver in NOT_FILTERS - {"raw", "quorum"} and not parent.read_only for parent in above)
 
 
 def growing_parent(
-    graph: BlockGraph, version: Version, node: NodeName, migrating: Mapping[NodeName, frozenset[str]]
+    graph: BlockGraph, conduct: Conduct, node: NodeName, migrating: Mapping[NodeName, frozenset[str]]
 ) -> Node | None:
     """The format node above `node` whose bitmaps, stored when it is inactivated, make `node` grow; None without one.
 
     A bitmap of `node` that is `migrating` then aborts the source. What migrates of the format node is not stored.
     """
-    if not STORING_GROWS_THE_FILE.harms(version):
+    if not STORING_GROWS_THE_FILE.harms(conduct):
         return None
     for kind, name in graph.parents(node):
         above = graph.nodes.get(NodeName(name)) if kind == "node" else None
         if above is None or above.driver != "qcow2" or above.read_only:
             continue
-        if above.name not in inactivation(graph, version):
+        if above.name not in inactivation(graph, conduct):
             continue
         stored = {one.name for one in above.bitmaps if one.persistent and not one.inconsistent}
         staying = stored - migrating.get(above.name, frozenset())
@@ -103,7 +108,7 @@ def growing_parent(
 
 
 def held_when_stored(
-    graph: BlockGraph, version: Version, migrating: Mapping[NodeName, frozenset[str]]
+    graph: BlockGraph, conduct: Conduct, migrating: Mapping[NodeName, frozenset[str]]
 ) -> Iterator[tuple[Node, Bitmap]]:
     """The bitmaps that their image stores when it is inactivated, while something uses them: that aborts the source.
 
@@ -112,5 +117,23 @@ def held_when_stored(
     for node in graph.nodes.values():
         staying = [one for one in node.bitmaps if one.name not in migrating.get(node.name, ())]
         for bitmap in staying:
-            if bitmap.busy and not node.read_only and in_the_image(graph, version, node, bitmap):
+            if bitmap.busy and not node.read_only and in_the_image(graph, conduct, node, bitmap):
+                yield node, bitmap
+
+
+def unstorable(
+    graph: BlockGraph, conduct: Conduct, migrating: Mapping[NodeName, frozenset[str]]
+) -> Iterator[tuple[Node, Bitmap]]:
+    """The bitmaps that a read-only image is to store when it is inactivated, in their order: that fails.
+
+    They are persistent, were added there or have arrived there, and are in no image yet; one that was loaded from it
+    stays as it is. What is `migrating` is not stored. Source: `qcow2_store_persistent_dirty_bitmaps`.
+    """
+    for name in inactivation(graph, conduct):
+        node = graph.nodes[name]
+        if node.driver != "qcow2" or not node.read_only:
+            continue
+        for bitmap in node.bitmaps:
+            stays = bitmap.persistent and not bitmap.inconsistent and bitmap.name not in migrating.get(name, ())
+            if stays and not node.holds_read_only(bitmap):
                 yield node, bitmap

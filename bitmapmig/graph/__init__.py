@@ -6,6 +6,7 @@ from bitmapmig.graph.likeness import counterparts
 from bitmapmig.graph.model import BlockGraph
 from bitmapmig.graph.order import activation, with_bitmaps
 from bitmapmig.graph.read import read
+from bitmapmig.graph.shape import Extent, extent, knots
 from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, Orders, StoredBitmap, Walk
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BlockGraph",
     "Edge",
     "Export",
+    "Extent",
     "Job",
     "Node",
     "Orders",
@@ -22,6 +24,8 @@ __all__ = [
     "Walk",
     "activation",
     "counterparts",
+    "extent",
+    "knots",
     "read",
     "with_added",
     "with_bitmaps",

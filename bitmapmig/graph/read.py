@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import networkx as nx
 from pydantic import TypeAdapter, ValidationError
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Side, Where
 from bitmapmig.graph.drivers import FILTERED_ROLES, FILTERS, JOB_FILTERS, LEAVES, NOT_FILTERS, SEVERAL_CHILDREN
 from bitmapmig.graph.model import BlockGraph
+from bitmapmig.graph.shape import knots
 from bitmapmig.graph.vertices import Backend, Bitmap, Edge, Export, Job, Node, StoredBitmap
 from bitmapmig.qapi import (
     BlockDeviceInfo,
@@ -165,15 +165,11 @@ class _Reader:
                         yield Edge("node", line.node_name, child.node_name, role, inferred=True)
 
     def _without_cycles(self, edges: list[Edge]) -> list[Edge]:
-        graph: nx.DiGraph[str] = nx.DiGraph((edge.parent, edge.child) for edge in edges)
-        knots: dict[str, int] = {}
-        for number, component in enumerate(nx.strongly_connected_components(graph)):
-            first = min(component)
-            if len(component) > 1 or graph.has_edge(first, first):
-                cycle = sorted(component)[:10]
-                self.found.append(codes.GRAPH_CYCLIC.at(self._at(first), cycle=cycle))
-                knots.update(dict.fromkeys(component, number))
-        return [edge for edge in edges if edge.parent not in knots or knots[edge.parent] != knots.get(edge.child)]
+        found: dict[str, int] = {}
+        for number, knot in enumerate(knots(edges)):
+            self.found.append(codes.GRAPH_CYCLIC.at(self._at(min(knot)), cycle=sorted(knot)[:10]))
+            found.update(dict.fromkeys(knot, number))
+        return [edge for edge in edges if edge.parent not in found or found[edge.parent] != found.get(edge.child)]
 
     # who uses nodes
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Severity, Where, order
-from bitmapmig.plans.document import Commands, Fate, Mapping, Plan, PlannedBitmap, Transform
+from bitmapmig.plans.document import Commands, Fate, Mapping, Plan, PlannedBitmap, SharedImage, Transform
 from bitmapmig.plans.fingerprint import identify
-from bitmapmig.plans.gate import foreseen, losses, with_radius
+from bitmapmig.plans.gate import attempt, foreseen, losses, with_radius
 from bitmapmig.plans.mapping import Maps, commands, maps, residue
-from bitmapmig.plans.merging import merges
 from bitmapmig.policy import fragment
 from bitmapmig.resolve import selector
 from bitmapmig.validate import assumptions, by_storage
@@ -37,7 +36,8 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
     made = maps(situation)
     to_send = commands(situation, made)
     refusals += _unsupported(situation, made, to_send)
-    told = foreseen(situation, made)
+    tried = attempt(situation, made)
+    told = foreseen(situation, tried)
     if not refusals:
         refusals += losses(situation, told, accepted)
     refused = bool(refusals)
@@ -51,18 +51,29 @@ def build(situation: Situation, found: Sequence[Diagnostic]) -> Plan:
         source=identify(situation.source.state, situation.before),
         destination=identify(situation.destination.state, situation.destination.graph, _names_there(situation, made)),
         bitmaps=_bitmaps(situation, made, refusals),
-        merges=() if refused else merges(situation, made),
+        merges=() if refused else tried.merges,
         block_bitmap_mapping=Mapping(source=None, destination=None)
         if refused
         else Mapping(source=made.source, destination=made.destination),
         commands=Commands(destination=to_send["destination"], source=to_send["source"]),
         residue=() if refused else residue(situation, made),
+        shared=tuple(_shared(situation)),
+        attempt=tried if refused else None,
         foretold=told,
         refusals=tuple(sorted(with_radius(refusals, told), key=order)),
         advice=tuple(one for one in found if one.severity is Severity.ADVICE),
         accepted=accepted,
         assumed_from_version=assumptions(situation) if situation.decisions else (),
     )
+
+
+def _shared(situation: Situation) -> Iterator[SharedImage]:
+    """The nodes with bitmaps whose image both sides have open."""
+    images = situation.images
+    for node in sorted(images.counterparts):
+        there = images.shared(node)
+        if there is not None:
+            yield SharedImage(source=node, destination=there.name)
 
 
 def _names_there(situation: Situation, made: Maps) -> Iterator[str]:

@@ -70,7 +70,9 @@ class Command(Document):
 class Identity(Document):
     """Which QEMU a plan was made for, and how its block graph hung together then.
 
-    `fingerprint` is over what the plan depends on (see `plans.fingerprint`), `structure` is all that there was.
+    `fingerprint` is over what the plan depends on (see `plans.fingerprint`), `structure` is all that there was. Where a
+    profile of this build of QEMU was used, `package` is what the distributor calls the build, and `measured` are the
+    behaviours that the profile knows: name -> whether it harms.
     """
 
     endpoint: str
@@ -78,6 +80,8 @@ class Identity(Document):
     name: str | None
     qemu_version: str
     machine_type: str | None
+    package: str = Field(default="", exclude_if=lambda package: not package)
+    measured: dict[str, bool] = Field(default={}, exclude_if=lambda measured: not measured)
     fingerprint: str
     structure: Structure
 
@@ -167,12 +171,30 @@ class Commands(Document):
     source: tuple[Command, ...]
 
 
+class SharedImage(Document):
+    """A node of the source and the destination's node that has the same image open, as the policy says."""
+
+    source: str
+    destination: str
+
+
+class Attempt(Document):
+    """What a refused plan would have set, had it not been refused: `foretold` is about it, and `rehearse` tries it.
+
+    Maps are None where a bitmap has no place in one: QEMU then goes by the names that it gives itself.
+    """
+
+    block_bitmap_mapping: Mapping
+    merges: tuple[Merge, ...] = Field(default=(), exclude_if=lambda merges: not merges)
+    dirty_bitmaps: bool
+
+
 class Plan(Document):
     """The plan document, or the refusal: what `bitmapmig plan` emits and `apply` will take.
 
     `guarantee` is False where findings were accepted by the policy; `provisional` where the destination does not wait.
     `foretold` is what QEMU would do with the map of the plan; where a bitmap has no place in a map, what it would do
-    with the names that it gives by itself.
+    with the names that it gives by itself. `attempt` is None unless the plan is refused.
     """
 
     format_version: Literal[1] = 1
@@ -187,6 +209,8 @@ class Plan(Document):
     block_bitmap_mapping: Mapping
     commands: Commands
     residue: tuple[Residue, ...]
+    shared: tuple[SharedImage, ...] = Field(default=(), exclude_if=lambda shared: not shared)
+    attempt: Attempt | None = None
     foretold: Foretold
     refusals: tuple[Diagnostic, ...]
     advice: tuple[Diagnostic, ...]

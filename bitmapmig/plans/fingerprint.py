@@ -28,7 +28,14 @@ def identify(state: State, graph: BlockGraph, names: Iterable[str] = ()) -> Iden
         "machine_type": state.machine_type,
     }
     whole = structure(graph, names)
-    return Identity(endpoint=state.endpoint, fingerprint=fingerprint(which, whole), structure=whole, **which)
+    return Identity(
+        endpoint=state.endpoint,
+        package=state.package if state.measured else "",
+        measured=dict(sorted(state.measured.items())),
+        fingerprint=fingerprint(which, whole),
+        structure=whole,
+        **which,
+    )
 
 
 def fingerprint(which: dict[str, str | None], whole: Structure) -> str:

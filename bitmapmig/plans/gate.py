@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Severity, Where
 from bitmapmig.fate import Foretold, Qemu, foretell
+from bitmapmig.plans.document import Attempt, Mapping
+from bitmapmig.plans.merging import merges
 from bitmapmig.validate import by_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping as AnyMapping
 
     from bitmapmig.fate import ForetoldBitmap
     from bitmapmig.pair import Pair
@@ -23,17 +26,29 @@ if TYPE_CHECKING:
     from bitmapmig.validate import Situation
 
 
-def foreseen(situation: Situation, made: Maps) -> Foretold:
-    """What QEMU would do with the maps of a plan; where a bitmap has no place in them, with the names it gives itself.
+def attempt(situation: Situation, made: Maps) -> Attempt:
+    """What is tried: the maps of a plan; where a bitmap has no place in them, the names that QEMU gives itself.
 
     The capability is on where anything is to migrate.
     """
-    source, destination = situation.source, situation.destination
     wanted = [one for one in situation.decisions if one.action not in ("leave-behind", "merge")]
     complete = len(wanted) == len(situation.pairs)
+    return Attempt(
+        block_bitmap_mapping=Mapping(source=made.source, destination=made.destination)
+        if complete
+        else Mapping(source=None, destination=None),
+        merges=merges(situation, made),
+        dirty_bitmaps=bool(wanted),
+    )
+
+
+def foreseen(situation: Situation, tried: Attempt) -> Foretold:
+    """What QEMU would do with what is tried."""
+    source, destination = situation.source, situation.destination
+    maps = tried.block_bitmap_mapping
     return foretell(
-        Qemu.of(source.graph, source.state, mapping=made.source if complete else None, dirty_bitmaps=bool(wanted)),
-        Qemu.of(destination.graph, destination.state, mapping=made.destination if complete else None),
+        Qemu.of(source.graph, source.state, mapping=maps.source, dirty_bitmaps=tried.dirty_bitmaps),
+        Qemu.of(destination.graph, destination.state, mapping=maps.destination),
         situation.images,
         provisional=situation.provisional,
     )
@@ -84,7 +99,7 @@ def with_radius(found: Iterable[Diagnostic], told: Foretold) -> Iterator[Diagnos
             yield one
 
 
-def _taken_along(one: Diagnostic, by_node: Mapping[str, list[ForetoldBitmap]]) -> int:
+def _taken_along(one: Diagnostic, by_node: AnyMapping[str, list[ForetoldBitmap]]) -> int:
     if one.where.node is None:
         return 0
     fates = by_node.get(one.where.node, ())

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bitmapmig.graph import Backend, Bitmap, BlockGraph, Edge, Export, Job, Node, StoredBitmap
+from bitmapmig.qapi import NodeName
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from bitmapmig.graph import BlockGraph, Node
 
 # pydantic calls these for each member of each node, so they are not written in Python
 _untold = partial(is_, None)
@@ -147,6 +148,31 @@ def _node(node: Node, children: Mapping[str, list[tuple[str, str]]]) -> Structur
         else tuple(
             StructureStored(name=one.name, granularity=one.granularity, in_use=one.in_use) for one in node.stored
         ),
+    )
+
+
+def graph_of(whole: Structure) -> BlockGraph:
+    """The graph again, as far as the structure tells: no bitmap is dirty, jobs are taken for running, none is ready.
+
+    Mirrors that a plan speaks of may be ready as well; it makes no difference to what is planned.
+    """
+    return BlockGraph(
+        nodes=[
+            Node(
+                name=NodeName(one.name),
+                driver=one.driver,
+                read_only=one.read_only,
+                virtual_size=one.virtual_size,
+                bitmaps=tuple(Bitmap(count=0, **dict(bitmap)) for bitmap in one.bitmaps),
+                stored=None if one.stored is None else tuple(StoredBitmap(**dict(copy)) for copy in one.stored),
+                compat=one.compat,
+            )
+            for one in whole.nodes
+        ],
+        edges=[Edge("node", one.name, NodeName(child), role) for one in whole.nodes for role, child in one.children],
+        backends=[Backend(**dict(one)) for one in whole.backends],
+        jobs=[Job(status="running", **dict(one)) for one in whole.jobs],
+        exports=[Export(**dict(one)) for one in whole.exports],
     )
 
 

@@ -92,7 +92,7 @@ def _ending(word: str, nodes: Iterable[Node]) -> Recipe | None:
 
 def _told(node: Node, bitmap: Bitmap) -> RecipeBitmap:
     place = {"node": node.name, "bitmap": bitmap.name}
-    if bitmap.persistent and (stores(node) or node.holds_read_only(bitmap)):
+    if bitmap.persistent and ((stores(node) and not node.read_only) or node.holds_read_only(bitmap)):
         reason = "it is persistent: it is stored in its image when the image is closed"
         if bitmap.inconsistent:
             reason = "it is inconsistent, and stays so: remove it, and make a full backup"

@@ -6,6 +6,8 @@ from bitmapmig.report.findings import UNLIMITED, Limits, findings
 from bitmapmig.report.finished import finished_lines
 from bitmapmig.report.plan import plan_lines
 from bitmapmig.report.preview import preview_lines
+from bitmapmig.report.profiled import profiled_lines
+from bitmapmig.report.rehearsed import rehearsed_lines
 from bitmapmig.report.simulated import simulated_lines
 from bitmapmig.report.tree import ASCII, UNICODE
 from bitmapmig.report.verified import verified_lines
@@ -22,6 +24,8 @@ __all__ = [
     "migrated_lines",
     "plan_lines",
     "preview_lines",
+    "profiled_lines",
+    "rehearsed_lines",
     "simulated_lines",
     "verified_lines",
 ]

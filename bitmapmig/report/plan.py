@@ -118,7 +118,8 @@ def _outcome(plan: Plan) -> str:
 
 def _identity(identity: Identity) -> str:
     parts = [named(identity.name)] if identity.name else []
-    parts.append(f"QEMU {escaped(identity.qemu_version)}")
+    profiled = " as its profile says" if identity.measured else ""
+    parts.append(f"QEMU {escaped(identity.qemu_version)}{profiled}")
     if identity.machine_type:
         parts.append(f"machine {escaped(identity.machine_type)}")
     return ", ".join([*parts, escaped(identity.endpoint)])

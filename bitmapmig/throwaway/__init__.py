@@ -6,6 +6,7 @@ from bitmapmig.throwaway.folder import private_folder
 from bitmapmig.throwaway.guests import machine_for
 from bitmapmig.throwaway.process import Throwaway, running
 from bitmapmig.throwaway.reason import NotBuiltError
+from bitmapmig.throwaway.rest import at_rest, printed
 from bitmapmig.throwaway.session import QemuGoneError, QemuRefusedError
 from bitmapmig.throwaway.words import THROTTLE_GROUP
 
@@ -17,9 +18,11 @@ __all__ = [
     "QemuGoneError",
     "QemuRefusedError",
     "Throwaway",
+    "at_rest",
     "build",
     "machine_for",
     "make_images",
+    "printed",
     "private_folder",
     "running",
 ]

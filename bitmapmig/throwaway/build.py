@@ -6,6 +6,7 @@ the graph lists things, as far as one needs another.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from bitmapmig.allowlist import Message
 from bitmapmig.qapi import NodeName
-from bitmapmig.throwaway import images
+from bitmapmig.throwaway import bounds, images
 from bitmapmig.throwaway.blueprint import Blueprint
-from bitmapmig.throwaway.contents import Bits, fill
+from bitmapmig.throwaway.contents import Bits, add_bitmaps, fill
 from bitmapmig.throwaway.guests import Guests
 from bitmapmig.throwaway.match import match
 from bitmapmig.throwaway.reason import NotBuiltError
 from bitmapmig.throwaway.session import QemuRefusedError
-from bitmapmig.throwaway.words import THROTTLE_GROUP, Materials, Words, materials
+from bitmapmig.throwaway.words import IMAGES, THROTTLE_GROUP, Materials, Words, materials
 from bitmapmig.throwaway.works import Works
 
 if TYPE_CHECKING:
@@ -30,14 +31,9 @@ if TYPE_CHECKING:
     from bitmapmig.qapi import BitmapName
     from bitmapmig.throwaway.process import Throwaway
 
-#: What may stand in a line of the human monitor: a name that QEMU takes for an id, or one that it generated.
-_SAFE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*|#block[0-9]+")
-
-#: Bytes of memory that the bitmaps of a graph may take: a bit for each granule.
-MEMORY = 1 << 30
-
-#: Nodes of the largest graph that is built.
-NODES = 10_000
+#: What may stand in a line of the human monitor: each text of it must be one of these.
+_SAFE = re.compile("[A-Za-z][A-Za-z0-9._-]*")
+_GENERATED = re.compile("#block[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,14 @@ class Built:
     """What was built. `names` is graph node-name -> node-name in the QEMU, for every node.
 
     `substituted` says of a node, or of an export or a job, what stands for what it was; `graph` is what QEMU shows.
+    `files` is node that is a file -> file in the folder, `images` format node -> file of each qcow2 image.
     """
 
     names: Mapping[NodeName, NodeName]
     graph: BlockGraph
     substituted: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[NodeName, str] = field(default_factory=dict)
+    images: Mapping[NodeName, str] = field(default_factory=dict)
 
 
 async def build(
@@ -59,32 +58,40 @@ async def build(
     *,
     filled: bool = False,
     files: Mapping[NodeName, str] | None = None,
+    shared: Mapping[NodeName, str] | None = None,
 ) -> Built:
     """Build `graph` on `qemu`, whose machine is `machine_for(graph)`; `bits` are offsets (bytes) that are to be dirty.
 
     With `filled` every image and every file holds data, so that a job that is started later has something to copy.
-    `files` are images of an earlier QEMU in the same folder, by the node that is the file: then none is made.
+    `files` are images of an earlier QEMU in the same folder, by the node that is the file: then none is made. `shared`
+    are images of another QEMU, which may have them open while this one waits for a migration: what is not among them is
+    made. Both are as `Built.files` tells them.
 
     Raises `NotBuiltError` where something cannot be made so; the QEMU then is of no further use. Raises
     `QemuGoneError`, `TimeoutError`, `CannotRunError` where it fails.
     """
-    _check_bounds(graph)
+    bounds.check(graph, images=IMAGES, data=images.DATA if filled else 0)
+    limit = asyncio.timeout(bounds.SECONDS)
     try:
-        blueprint = Blueprint(graph, waiting=qemu.incoming)
-        found = materials(blueprint, qemu.name)
-        if filled:
-            found.fill()
-        if files is None:
+        async with limit:
+            blueprint = Blueprint(graph, waiting=qemu.incoming)
+            found = materials(blueprint, qemu.name)
+            if filled:
+                found.fill()
+            found.reuse({**(files or {}), **(shared or {})}, whole=files is not None)
             await images.make(qemu, blueprint, found, bits or {})
-        else:
-            found.reuse(files)
-        builder = _Builder(qemu, blueprint, found, bits or {})
-        await builder.build()
-        return await builder.built()
+            builder = _Builder(qemu, blueprint, found, bits or {})
+            await builder.build()
+            return await builder.built()
     except QemuRefusedError as error:
         raise NotBuiltError(str(error)) from error
     except RecursionError as error:
         raise NotBuiltError("its nodes are on top of each other too deeply") from error
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        msg = f"it takes longer than {bounds.SECONDS:g} s"
+        raise NotBuiltError(msg) from error
 
 
 async def make_images(qemu: Throwaway, graph: BlockGraph, prefix: str) -> Mapping[NodeName, str]:
@@ -92,25 +99,11 @@ async def make_images(qemu: Throwaway, graph: BlockGraph, prefix: str) -> Mappin
 
     Names of files begin with `prefix`. Raises as `build`.
     """
-    _check_bounds(graph)
+    bounds.check(graph, images=IMAGES)
     blueprint = Blueprint(graph)
     found = materials(blueprint, prefix)
     await images.make(qemu, blueprint, found, {})
     return found.files
-
-
-def _check_bounds(graph: BlockGraph) -> None:
-    if len(graph.nodes) > NODES:
-        msg = f"it has more than {NODES} nodes"
-        raise NotBuiltError(msg)
-    taken = sum(
-        (node.virtual_size or 0) // max(granularity, 1) // 8
-        for node in graph.nodes.values()
-        for granularity in (*(one.granularity for one in node.bitmaps), *(one.granularity for one in node.stored or ()))
-    )
-    if taken > MEMORY:
-        msg = f"its bitmaps would take {taken} bytes of memory"
-        raise NotBuiltError(msg)
 
 
 class _Builder:
@@ -132,6 +125,7 @@ class _Builder:
         self.works = Works(qemu, blueprint, found, self.names)
         self._made: set[NodeName] = set()
         self._devices: set[str] = set()
+        self._overlay_files: dict[NodeName, str] = {}
         #: commands that wait to be sent in one go, and the node that each is about
         self._queue: list[tuple[Message, NodeName]] = []
 
@@ -145,9 +139,7 @@ class _Builder:
         await self._flush()
         await Guests(self.qemu, self.blueprint, self.names).add(self._learn)
         await self._overlays()
-        for name in (*self.blueprint.order, *self.blueprint.overlays):
-            await self._bitmaps(name)
-        await self._flush()
+        await self._bitmaps()
         await self._fill()
         await self.works.start(self._learn)
 
@@ -161,7 +153,19 @@ class _Builder:
             for name, node in self.blueprint.graph.nodes.items()
             if shown.nodes[self.names[name]].driver != node.driver
         }
-        return Built(dict(self.names), shown, told | self.works.substituted)
+        files, kept = self._files()
+        return Built(dict(self.names), shown, told | self.works.substituted, files, kept)
+
+    def _files(self) -> tuple[dict[NodeName, str], dict[NodeName, str]]:
+        """The files of nodes, and the qcow2 images."""
+        graph = self.blueprint.graph
+        files = dict(self.found.files)
+        kept = {image.node: image.file for image in self.found.images.values()}
+        for top, file in (*self._overlay_files.items(), *self.works.files.items()):
+            below = dict(graph.children(top)).get("file")
+            files |= {below: file} if below is not None else {}
+            kept[top] = file
+        return files, {node: file for node, file in kept.items() if graph.nodes[node].driver == "qcow2"}
 
     # nodes
 
@@ -197,8 +201,10 @@ class _Builder:
         """A named backend with its root; nothing but `drive_add` makes one, and that takes a line of text."""
         backends = self.blueprint.graph.listed_backends
         await self._empty_devices(next(n for n, one in enumerate(backends) if one.device == device))
-        for name in (device, *_names(tree)):
-            if not _SAFE.fullmatch(name):
+        for name in (device, *_texts(tree)):
+            # a node that was to have a generated name has one of this QEMU
+            ours = name in self.names.values() and _GENERATED.fullmatch(name)
+            if not (_SAFE.fullmatch(name) or ours):
                 raise NotBuiltError("this name cannot be given to a line of the human monitor", name)
         read_only = "on" if tree.pop("read-only") else "off"
         listed = json.dumps(tree, separators=(",", ":")).replace(",", ",,")
@@ -211,7 +217,7 @@ class _Builder:
                 await self._drive_add(backend.device, "")
 
     async def _drive_add(self, device: str, options: str) -> None:
-        if not _SAFE.fullmatch(device) or device.startswith("#"):
+        if not _SAFE.fullmatch(device):
             raise NotBuiltError("this device name cannot be given to a line of the human monitor", device)
         await self._flush()
         said = await self.qemu.human(f"drive_add 0 if=none,id={device}{options}")
@@ -226,7 +232,8 @@ class _Builder:
             if base not in self.names:
                 await self._learn()
             device = self.blueprint.device(self.blueprint.settled(base))
-            words = {"device": device, "snapshot-file": f"{self.qemu.name}-overlay-{number}.qcow2"}
+            file = self._overlay_files[overlay] = f"{self.qemu.name}-overlay-{number}.qcow2"
+            words = {"device": device, "snapshot-file": file}
             self._queue.append((Message("blockdev-snapshot-sync", words | {"format": "qcow2"}), overlay))
             await self._flush()
             shown = await self.qemu.graph()
@@ -243,18 +250,21 @@ class _Builder:
 
     # bitmaps
 
-    async def _bitmaps(self, name: NodeName) -> None:
-        node = self.blueprint.graph.nodes[name]
-        if not node.bitmaps:
-            return
-        if name not in self.names:
+    async def _bitmaps(self) -> None:
+        """Add those that no image holds."""
+        nodes = self.blueprint.graph.nodes
+        places = [name for name in (*self.blueprint.order, *self.blueprint.overlays) if nodes[name].bitmaps]
+        if any(name not in self.names for name in places):
             await self._learn()
-        for bitmap in self._new(node):
+        wanted = [(name, bitmap) for name in places for bitmap in self._new(nodes[name])]
+        for name, bitmap in wanted:
             if bitmap.inconsistent:
                 msg = f"the bitmap {bitmap.name!r} is inconsistent, and no image holds it"
                 raise NotBuiltError(msg, name)
-            words = {"node": self.names[name], **_arguments(bitmap)}
-            self._queue.append((Message("block-dirty-bitmap-add", words), name))
+        try:
+            await add_bitmaps(self.qemu, [(self.names[name], _arguments(bitmap)) for name, bitmap in wanted])
+        except QemuRefusedError as error:
+            raise NotBuiltError(str(error), wanted[error.number][0]) from error
 
     def _new(self, node: Node) -> list[Bitmap]:
         """The bitmaps that are not loaded from an image, oldest first."""
@@ -282,11 +292,10 @@ def _arguments(bitmap: Bitmap) -> dict[str, Any]:
     }
 
 
-def _names(tree: object) -> list[str]:
-    """Every name in the options of a node: its own, and those of nodes that it refers to."""
+def _texts(tree: object) -> list[str]:
+    """Every text in the options of a node: names of options, of nodes, of drivers and of files."""
     if isinstance(tree, list):
-        return [name for one in tree for name in _names(one)]
+        return [text for one in tree for text in _texts(one)]
     if isinstance(tree, dict):
-        own = ("driver", "filename", "throttle-group")
-        return [name for key, one in tree.items() if key not in own for name in _names(one)]
+        return [text for key, one in tree.items() for text in (key, *_texts(one))]
     return [tree] if isinstance(tree, str) else []

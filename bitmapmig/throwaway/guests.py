@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bitmapmig.allowlist import Message
 from bitmapmig.throwaway.reason import NotBuiltError
 from bitmapmig.throwaway.session import QemuRefusedError
 
@@ -22,13 +23,26 @@ if TYPE_CHECKING:
 
 _VIRTIO = re.compile(r"/machine/peripheral/([^/]+)/virtio-backend")
 _NUMBERED = re.compile(r"/machine/peripheral-anon/device\[(\d{1,4})\](/virtio-backend)?")
+_VERSIONED = re.compile(r"pc-(?:i440fx|q35)-([0-9]{1,2})\.([0-9]{1,2})")
 _CONTROLLER = "bitmapmig-scsi"
+#: Places in a queue: the most. 10.0 takes a queue that no guest has touched for one of this size, whatever it is, and
+#: 11.1 refuses a migration of more places than there are.
+_QUEUE = 1024
+#: Targets of a SCSI controller.
+_TARGETS = 256
 #: PCI slots of `pc` that are free, and functions of a slot: 0 comes last, since with it the guest sees the slot.
 _SLOTS, _FUNCTIONS = range(3, 32), range(7, -1, -1)
 
 
-def machine_for(graph: BlockGraph) -> str:
-    """The machine type that a throw-away QEMU needs for the guest devices of a graph."""
+def machine_for(graph: BlockGraph, machine_type: str | None = None) -> str:
+    """The machine type that a throw-away QEMU needs for the guest devices of a graph.
+
+    Where `machine_type`, that of the VM, is a versioned one of x86, it is the `pc` of that version: only with one on
+    both sides can an older QEMU take a migration. Nothing of `machine_type` but two numbers goes into the answer.
+    """
+    versioned = _VERSIONED.fullmatch(machine_type or "")
+    if versioned is not None:
+        return f"pc-i440fx-{int(versioned[1])}.{int(versioned[2])}"
     return "pc" if any(one.qdev for one in graph.backends) else "none"
 
 
@@ -43,6 +57,23 @@ def _places(needed: int) -> list[str]:
     return [f"{slot:x}.0" for slot in own] + shared
 
 
+def _kind(qdev: str) -> str:
+    """What kind of device has this id or path: `virtio` or `scsi`. Raises `NotBuiltError`."""
+    numbered = _NUMBERED.fullmatch(qdev)
+    if _VIRTIO.fullmatch(qdev) or (numbered is not None and numbered[2]):
+        return "virtio"
+    if qdev.startswith("/") and numbered is None:
+        raise NotBuiltError("what kind of guest device this is cannot be told", qdev)
+    return "scsi"
+
+
+def _at(place: str | None) -> dict[str, Any]:
+    """The options for a place on the PCI bus. Raises `NotBuiltError`."""
+    if place is None:
+        raise NotBuiltError("there are more guest devices than a machine has places for")
+    return {"addr": place, "multifunction": True}
+
+
 class Guests:
     """The guest devices of one graph on one QEMU."""
 
@@ -50,32 +81,46 @@ class Guests:
         self._qemu = qemu
         self._blueprint = blueprint
         self._names = names
-        self._places = iter(_places(self._needed()))
-        self._controller = False
+        self._kinds = {one.qdev: _kind(one.qdev) for one in blueprint.graph.listed_backends if one.qdev is not None}
+        virtio = [qdev for qdev, kind in self._kinds.items() if kind == "virtio"]
+        scsi = sorted(qdev for qdev, kind in self._kinds.items() if kind == "scsi")
+        needed = len(virtio) + bool(scsi) + self._fillers()
+        places = _places(needed)
+        # out of the way of what the other end has as well; but function 0 of a slot that is shared has to come last
+        self._controller = places.pop(-1 if needed <= len(_SLOTS) else 0) if scsi else None
+        # by id where there is room, so that both ends of a migration have the same device in the same place
+        ordered = sorted(virtio) if len(places) < len(_SLOTS) else virtio
+        self._place_of = dict(zip(ordered, places, strict=False))
+        self._left = iter(places[len(ordered) :])
+        self._rank = {qdev: rank for rank, qdev in enumerate(scsi)}
         self._numbered = 0
+        #: commands that are to be sent in one go, and the device that each is about
+        self._queue: list[tuple[Message, str]] = []
 
     async def add(self, learn: Callable[[], Awaitable[None]]) -> None:
         """Plug all of them, in the order of the graph; `learn` finds generated node-names. Raises `NotBuiltError`."""
         backends = zip(self._blueprint.graph.listed_backends, self._blueprint.roots, strict=True)
-        for backend, root in backends:
-            if backend.qdev is None:
-                continue
-            if root is not None and root not in self._names:
-                await learn()
-            await self._add(backend, root)
+        devices = [(backend, root) for backend, root in backends if backend.qdev is not None]
+        if any(root is not None and root not in self._names for _, root in devices):
+            await learn()
+        if self._rank:
+            self._plug(self._bus(self._controller) | {"id": _CONTROLLER}, _CONTROLLER)
+        for backend, root in devices:
+            self._add(backend, backend.qdev or "", root)
+        try:
+            await self._qemu.execute_all([message for message, _ in self._queue])
+        except QemuRefusedError as error:
+            raise NotBuiltError(str(error), self._queue[error.number][1]) from error
 
-    async def _add(self, backend: Backend, root: NodeName | None) -> None:
-        qdev = backend.qdev or ""
+    def _add(self, backend: Backend, qdev: str, root: NodeName | None) -> None:
         virtio, numbered = _VIRTIO.fullmatch(qdev), _NUMBERED.fullmatch(qdev)
         if numbered is not None:
-            await self._number(int(numbered[1]), qdev)
-        if virtio is not None or (numbered is not None and numbered[2]):
-            words: dict[str, Any] = {"driver": "virtio-blk-pci", **self._place()}
-        elif qdev.startswith("/") and numbered is None:
-            raise NotBuiltError("what kind of guest device this is cannot be told", qdev)
+            self._number(int(numbered[1]), qdev)
+        if self._kinds[qdev] == "virtio":
+            words = {"driver": "virtio-blk-pci", "queue-size": _QUEUE, **_at(self._place_of.get(qdev))}
         else:
-            await self._need_controller()
-            words = {"driver": "scsi-cd" if root is None else "scsi-hd", "bus": f"{_CONTROLLER}.0"}
+            driver, rank = "scsi-cd" if root is None else "scsi-hd", self._rank[qdev]
+            words = {"driver": driver, "bus": f"{_CONTROLLER}.0", "scsi-id": rank % _TARGETS, "lun": rank // _TARGETS}
         if numbered is None:
             words["id"] = virtio[1] if virtio else qdev
         if backend.device is not None:
@@ -84,41 +129,27 @@ class Guests:
             words["drive"] = self._names[root]
         if root is not None and self._shared(root):
             words["share-rw"] = True
-        await self._plug(words, qdev)
+        self._plug(words, qdev)
         self._numbered += numbered is not None
 
-    async def _plug(self, words: dict[str, Any], qdev: str) -> None:
-        try:
-            await self._qemu.execute("device_add", words)
-        except QemuRefusedError as error:
-            raise NotBuiltError(str(error), qdev) from error
+    def _plug(self, words: dict[str, Any], qdev: str) -> None:
+        self._queue.append((Message("device_add", words), qdev))
 
-    def _place(self) -> dict[str, Any]:
-        place = next(self._places, None)
-        if place is None:
-            raise NotBuiltError("there are more guest devices than a machine has places for")
-        return {"addr": place, "multifunction": True}
+    def _bus(self, place: str | None) -> dict[str, Any]:
+        return {"driver": "virtio-scsi-pci", "virtqueue_size": _QUEUE, **_at(place)}
 
-    def _needed(self) -> int:
-        """How many places the guest devices take, with the SCSI controller and what only counts."""
-        listed = [one.qdev for one in self._blueprint.graph.backends if one.qdev is not None]
-        numbered = [found for qdev in listed if (found := _NUMBERED.fullmatch(qdev))]
-        counted = max((int(found[1]) + 1 for found in numbered), default=0)
-        virtio = sum(qdev.endswith("/virtio-backend") for qdev in listed)
-        return virtio + (virtio < len(listed)) + counted - len(numbered)
+    def _fillers(self) -> int:
+        """How many devices are plugged only so that others get their number."""
+        numbers = [int(found[1]) for qdev in self._kinds if (found := _NUMBERED.fullmatch(qdev))]
+        return max(numbers, default=-1) + 1 - len(numbers)
 
-    async def _need_controller(self) -> None:
-        if not self._controller:
-            self._controller = True
-            await self._plug({"driver": "virtio-scsi-pci", "id": _CONTROLLER, **self._place()}, _CONTROLLER)
-
-    async def _number(self, number: int, qdev: str) -> None:
+    def _number(self, number: int, qdev: str) -> None:
         """Let the next device without an id get that number: QEMU counts all of them, disks or not."""
         if number < self._numbered or number > len(_SLOTS):
             msg = f"a guest device cannot be given the number {number}"
             raise NotBuiltError(msg, qdev)
         while self._numbered < number:
-            await self._plug({"driver": "virtio-scsi-pci", **self._place()}, qdev)
+            self._plug(self._bus(next(self._left, None)), qdev)
             self._numbered += 1
 
     def _shared(self, root: NodeName) -> bool:

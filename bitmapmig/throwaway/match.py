@@ -43,13 +43,15 @@ def _down(
 ) -> bool:
     """Name the children of what has a name; whether any was found."""
     found = False
-    for parent, known in list(names.items()):
-        if known not in real.nodes:
+    waiting = list(names)
+    for parent in waiting:
+        if names[parent] not in real.nodes:
             continue
-        below = dict(real.children(known))
+        below = dict(real.children(names[parent]))
         for role, child in children.get(parent, {}).items():
             if child not in names and role in below:
                 names[child] = below[role]
+                waiting.append(child)
                 found = True
     return found
 

@@ -14,18 +14,19 @@ import socket
 import subprocess
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from bitmapmig import codes
 from bitmapmig.allowlist import Message
-from bitmapmig.captures import NODES, QUERIES, printable
+from bitmapmig.captures import LOOK, NODES, QUERIES, printable
 from bitmapmig.collect import collect, collect_on
 from bitmapmig.diagnostics import CannotRunError, Where
 from bitmapmig.endpoint import Endpoint, UnixSocket
 from bitmapmig.graph import read
 from bitmapmig.monitor import Monitor
 from bitmapmig.peer import connect_unix
+from bitmapmig.throwaway import child
 from bitmapmig.throwaway.binary import Binary, not_qemu
-from bitmapmig.throwaway.child import tied
 from bitmapmig.throwaway.folder import private_folder
 from bitmapmig.throwaway.session import QemuGoneError, QemuRefusedError, Recording
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from bitmapmig.captures import Capture
+    from bitmapmig.captures import Capture, Exchange, Query
     from bitmapmig.graph import BlockGraph
 
 _T = TypeVar("_T")
@@ -74,6 +75,8 @@ class Throwaway:
         self.machine = machine
         #: the monitor that is free, as `endpoint.parse` reads it
         self.endpoint = f"unix:{folder / f'{name}.qmp'}"
+        #: the socket of its NBD server, in its folder, while one runs
+        self.nbd: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._session = Recording()
         self._monitor: Monitor | None = None
@@ -89,7 +92,7 @@ class Throwaway:
     @property
     def status(self) -> int | None:
         """None while the process lives, then its exit status; a signal that ended it is negative."""
-        return None if self._process is None else self._process.poll()
+        return None if self._process is None else child.status(self._process)
 
     def log(self) -> str:
         """What QEMU has printed to standard error so far; of a long log, its end."""
@@ -116,10 +119,7 @@ class Throwaway:
 
     def _kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            # a process that the kernel does not let go of must not hold this one up
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(PATIENCE)
+            child.end(self._process, PATIENCE)
 
     # the monitor
 
@@ -133,15 +133,22 @@ class Throwaway:
 
         Raises for the first that was refused.
         """
-        assert self._monitor is not None  # noqa: S101
-        try:
-            answers = await self._monitor.ask(messages)
-        except CannotRunError as error:
-            raise await self._gone(error) from error
+        answers = await self.answers(messages)
         for number, answer in enumerate(answers):
             if answer.error is not None:
                 raise QemuRefusedError(answer.execute, str(answer.error.get("desc")), number)
         return [answer.return_ for answer in answers]
+
+    async def answers(self, messages: Sequence[Message]) -> Sequence[Exchange]:
+        """The answer to each of several commands, which may be an error; all are sent in one go.
+
+        Raises `QemuGoneError`.
+        """
+        assert self._monitor is not None  # noqa: S101
+        try:
+            return await self._monitor.ask(messages)
+        except CannotRunError as error:
+            raise await self._gone(error) from error
 
     async def human(self, line: str) -> str:
         """What a line of the human monitor prints; never to be made of a name that came from elsewhere unchecked."""
@@ -174,11 +181,17 @@ class Throwaway:
 
     async def graph(self) -> BlockGraph:
         """The block graph as it is now. Raises `CannotRunError`, `QemuGoneError`."""
+        return read(await self.look(_STRUCTURE), "source")[0]
+
+    async def look(self, queries: Sequence[Query] = LOOK) -> Capture:
+        """A capture that tells no more than `queries` ask, over the monitor that is held here.
+
+        Raises `CannotRunError`, `QemuGoneError`.
+        """
         assert self._monitor is not None  # noqa: S101
         end = Endpoint(self.endpoint, UnixSocket(self.endpoint))
         try:
-            capture = await collect_on(end, self._monitor, _STRUCTURE)
-            return read(capture, "source")[0]
+            return await collect_on(end, self._monitor, queries)
         except CannotRunError as error:
             gone = await self._gone(error)
             if self.status is None:
@@ -209,7 +222,7 @@ class Throwaway:
         deadline = asyncio.get_running_loop().time() + seconds
         with (self.folder / f"{self.name}.log").open("wb") as log:
             command = (str(self.binary.path), *words, *monitors)
-            self._process = tied(command, folder=self.folder, output=subprocess.DEVNULL, errors=log)
+            self._process = child.tied(command, folder=self.folder, output=subprocess.DEVNULL, errors=log)
         try:
             await self.until(private.is_socket, "start", seconds)
             connection = await self._connected(private, deadline)
@@ -228,7 +241,11 @@ class Throwaway:
             try:
                 async with asyncio.timeout_at(deadline):
                     return await connect_unix(str(path))
-            except ConnectionRefusedError:  # bound, and not listening yet
+            except ConnectionRefusedError as error:  # bound, and not listening yet, or gone already
+                if self.status is not None:
+                    raise QemuGoneError(self.name, self.log()) from error
+                if asyncio.get_running_loop().time() > deadline:
+                    raise TimeoutError from error
                 await asyncio.sleep(0.001)
 
     async def _begin(self, path: Path, connection: socket.socket, deadline: float) -> bool:
@@ -251,11 +268,13 @@ async def running(
     incoming: bool = False,
     machine: str = "none",
     paused: bool = True,
+    uuid: UUID | None = None,
 ) -> AsyncIterator[Throwaway]:
     """A throw-away QEMU of `binary`, alive inside the `async with`.
 
     `folder` is a private one (`private_folder`) that several may share, each under a `name` of its own; by default it
-    has one to itself. With `incoming` it waits for a migration. Raises `CannotRunError`: BM121 where the program is no
+    has one to itself. With `incoming` it waits for a migration. `machine` is the name of a machine type without options
+    (`machine_for`), `uuid` what the VM is to have. Raises `CannotRunError`: BM121 where the program is no
     QEMU after all, BM122 where it does not start.
     """
     for word in (name, machine):
@@ -272,6 +291,7 @@ async def running(
             *_ALWAYS,
             *(("-S",) if paused else ()),
             *(("-incoming", "defer") if incoming else ()),
+            *(("-uuid", str(UUID(int=uuid.int))) if uuid is not None else ()),
         )
         try:
             await _started(found, words)

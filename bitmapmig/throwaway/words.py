@@ -6,7 +6,8 @@ is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bitmapmig.qapi import NodeName
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bitmapmig.throwaway.blueprint import Blueprint
+
+#: Options of a file of ours: nobody needs it after a crash of the host, and waiting for the disk takes time.
+UNFLUSHED: Mapping[str, Any] = {"cache": {"no-flush": True}}
+
+#: The name of a file in the private folder.
+_PLAIN_NAME = re.compile("[A-Za-z][A-Za-z0-9._-]*")
+
+#: The roles that a child can have in what is built.
+_ROLE = re.compile("backing|children[.][0-9]{1,4}|data-file|file|image|log|raw|target|test")
 
 #: The one throttle group of a throw-away QEMU: without limits.
 THROTTLE_GROUP = "bitmapmig-group"
@@ -41,7 +51,7 @@ _AS_RAW = frozenset(("bochs", "cloop", "dmg", "luks", "vvfat"))
 _NULL = frozenset(("null-co", "null-aio"))
 _WITH_CHILDREN = frozenset((*_PLAIN, *IMAGES, *_AS_RAW, "quorum"))
 #: Bytes of the largest sparse file; a larger one is more than many file systems take.
-_LARGEST = 8 << 40
+LARGEST = 8 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +74,34 @@ class Materials:
     sizes: dict[NodeName, int] = field(default_factory=dict)  #: bytes of the leaves
     substituted: dict[NodeName, str] = field(default_factory=dict)
     data: set[NodeName] = field(default_factory=set)  #: nodes that must hold something to copy
+    kept: set[NodeName] = field(default_factory=set)  #: leaves whose file is there already
 
     def fill(self) -> None:
         """Let everything that can hold data hold some."""
         self.data.update(self.images, self.sizes)
 
-    def reuse(self, files: Mapping[NodeName, str]) -> None:
-        """Take `files` that are there. Raises `NotBuiltError` where one is missing."""
-        missing = self.files.keys() - files.keys()
-        if missing:
-            raise NotBuiltError("the file that it was is not known", min(missing))
-        self.files = {leaf: files[leaf] for leaf in self.files}
+    def reuse(self, files: Mapping[NodeName, str], *, whole: bool) -> None:
+        """Take `files` that are there, as far as they are of this graph; with `whole` there must be all.
+
+        Raises `NotBuiltError` where one is missing, or an image is there without its data file.
+        """
+        if not all(_PLAIN_NAME.fullmatch(file) for file in files.values()):
+            raise ValueError("a file in the folder has a plain name")
+        self.kept = self.files.keys() & files.keys()
+        if whole and self.files.keys() - self.kept:
+            raise NotBuiltError("the file that it was is not known", min(self.files.keys() - self.kept))
+        self.files |= {leaf: files[leaf] for leaf in self.kept}
+        for name, image in self.images.items():
+            data_file = None
+            if image.data_leaf is not None:
+                data_file = self.files[image.data_leaf]
+                if (image.leaf in self.kept) != (image.data_leaf in self.kept):
+                    raise NotBuiltError("its image and its data file must both be there, or neither", name)
+            self.images[name] = replace(image, file=self.files[image.leaf], data_file=data_file)
+
+    def missing(self) -> list[Image]:
+        """The images that are to be made."""
+        return [image for image in self.images.values() if image.leaf not in self.kept]
 
 
 def materials(blueprint: Blueprint, prefix: str) -> Materials:
@@ -88,6 +115,11 @@ def materials(blueprint: Blueprint, prefix: str) -> Materials:
             if image.data_leaf is not None and image.data_file is not None:
                 found.files[image.data_leaf] = image.data_file
     for number, name in enumerate(blueprint.order):
+        for role in blueprint.children[name]:
+            # a role becomes the name of an option
+            if not _ROLE.fullmatch(role):
+                msg = f"a child in the role {role!r} cannot be built"
+                raise NotBuiltError(msg, name)
         if blueprint.children[name]:
             driver = blueprint.graph.nodes[name].driver
             if driver not in _WITH_CHILDREN:
@@ -111,7 +143,7 @@ def _stand_in(blueprint: Blueprint, found: Materials, name: NodeName, file: str)
     if name in found.files:
         if driver != "file":
             found.substituted[name] = "file"
-    elif driver == "file" and size <= _LARGEST:
+    elif driver == "file" and size <= LARGEST:
         found.files[name] = file
     elif driver not in _NULL:
         found.substituted[name] = "null-co"
@@ -213,7 +245,7 @@ class Words:
         if not self._blueprint.children[name]:
             if name in self._found.files:
                 automatic = {} if node.read_only else {"auto-read-only": True}
-                return {"filename": self._found.files[name], **automatic}
+                return {"filename": self._found.files[name], **automatic, **UNFLUSHED}
             return {"size": self._found.sizes[name], "read-zeroes": name not in self._found.data}
         if node.driver in IMAGES:
             return {"backing": None} if node.driver in ("qcow2", "qed", "qcow", "vmdk") else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bitmapmig.allowlist import Message
 from bitmapmig.throwaway.contents import Bits, fill
 from bitmapmig.throwaway.reason import NotBuiltError
 from bitmapmig.throwaway.session import QemuRefusedError
@@ -35,7 +36,7 @@ class Works:
         self._found = found
         self._names = names
         self.substituted: dict[str, str] = {}
-        self._serving = False
+        self.files: dict[NodeName, str] = {}  #: the targets that QEMU opens itself
         self._busy: dict[NodeName, list[Bitmap]] = {
             name: busy
             for name, node in blueprint.graph.nodes.items()
@@ -73,10 +74,10 @@ class Works:
 
     async def _serve(self, name: str, node: NodeName, *, writable: bool, bitmap: Bitmap | None) -> None:
         try:
-            if not self._serving:
+            if self._qemu.nbd is None:
                 path = f"{self._qemu.name}.nbd"
                 await self._qemu.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": path}}})
-                self._serving = True
+                self._qemu.nbd = path
             # its id is its name
             words: dict[str, Any] = {"device": self._names[node], "name": name, "writable": writable}
             await self._qemu.execute("nbd-server-add", words | ({"bitmap": bitmap.name} if bitmap else {}))
@@ -154,6 +155,7 @@ class Works:
             msg = f"a target of the driver {format_!r} cannot be made"
             raise NotBuiltError(msg, work.job.id)
         file = f"{self._qemu.name}-target-{self._blueprint.works.index(work)}.{format_}"
+        self.files[work.target] = file
         mode = {"mode": "absolute-paths"}
         return f"drive-{kind}", words | mode | {"target": file, "format": format_}
 
@@ -185,21 +187,30 @@ class Works:
         return at
 
     async def _ended(self, job: Job) -> None:
-        """A job that has concluded and holds nothing any more: one between nodes of ours, which then go."""
-        if job.status != "concluded" or job.type not in ("backup", "mirror"):
+        """A job that has concluded and holds nothing any more: one on nodes of ours, which then go."""
+        made = self._concluding(job)
+        if job.status != "concluded" or made is None:
             msg = f"no {job.type} job that is {job.status} can be made"
             raise NotBuiltError(msg, job.id)
-        words = {"job-id": job.id, "device": _FROM, "target": _TO, "sync": "full", "auto-dismiss": False}
+        command, words = made
+        nodes = [{"driver": "null-co", "node-name": name, "size": 65536, "read-zeroes": True} for name in (_FROM, _TO)]
         try:
-            for name in (_FROM, _TO):
-                node = {"driver": "null-co", "node-name": name, "size": 65536, "read-zeroes": True}
-                await self._qemu.execute("blockdev-add", node)
-            await self._qemu.execute(f"blockdev-{job.type}", words)
+            await self._qemu.execute_all([Message("blockdev-add", node) for node in nodes])
+            await self._qemu.execute(command, {"job-id": job.id} | words)
             if job.type == "mirror":
                 await self._qemu.event("JOB_STATUS_CHANGE", id=job.id, status="ready")
                 await self._qemu.execute("job-complete", {"id": job.id})
             await self._reaches(job)
-            for name in (_FROM, _TO):
-                await self._qemu.execute("blockdev-del", {"node-name": name})
+            await self._qemu.execute_all([Message("blockdev-del", {"node-name": name}) for name in (_FROM, _TO)])
         except QemuRefusedError as error:
             raise NotBuiltError(str(error), job.id) from error
+
+    def _concluding(self, job: Job) -> tuple[str, dict[str, Any]] | None:
+        """What makes a job of that type that soon concludes, and stays."""
+        stays = {"device": _FROM, "auto-dismiss": False}
+        if job.type in ("backup", "mirror"):
+            return f"blockdev-{job.type}", stays | {"target": _TO, "sync": "full"}
+        if job.type == "create":  # it always stays
+            file = f"{self._qemu.name}-created-{self._blueprint.graph.jobs.index(job)}"
+            return "blockdev-create", {"options": {"driver": "file", "filename": file, "size": 0}}
+        return None

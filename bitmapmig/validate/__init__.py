@@ -16,8 +16,8 @@ __all__ = ["End", "Situation", "assumptions", "by_storage", "validate"]
 
 
 def validate(situation: Situation) -> tuple[Diagnostic, ...]:
-    """Every finding of every check; nothing where the source has no named bitmap."""
+    """Every finding of every check; where the source has no named bitmap, whether the migration itself fails."""
     if not situation.decisions:
-        return ()
+        return tuple(ends.without_bitmaps(situation))
     checks = (ends, bitmaps, storage, convergence, layers)
     return tuple(found for check in checks for found in check.check(situation))

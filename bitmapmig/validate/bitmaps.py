@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitmapmig import codes
 from bitmapmig.diagnostics import Diagnostic, Where
-from bitmapmig.fate.switch_over import growing_parent, held_when_stored
+from bitmapmig.fate.switch_over import growing_parent, held_when_stored, unstorable
 from bitmapmig.policy import fragment
 from bitmapmig.validate.situation import facts_of, incomplete
 
@@ -30,7 +30,7 @@ _UNLISTED = ", and though left behind, it is on a node whose bitmaps migrate"
 
 
 def check(situation: Situation) -> Iterator[Diagnostic]:
-    """Findings about bitmaps and their nodes (BM205, BM206, BM531 to BM542, BM550 to BM554)."""
+    """Findings about bitmaps and their nodes (BM205, BM206, BM531 to BM542, BM550 to BM555)."""
     for _, pairs in sorted(situation.pairs_of.items()):
         yield from _states(situation, pairs)
         targets = {one.destination.name: one for one in pairs}
@@ -41,6 +41,7 @@ def check(situation: Situation) -> Iterator[Diagnostic]:
             yield from _names(situation, one)
             yield from _growth(situation, one)
     yield from _held(situation)
+    yield from _not_stored(situation)
 
 
 def _untold(node: Node, bitmap: Bitmap) -> str | None:
@@ -132,7 +133,7 @@ def _writes(situation: Situation, pairs: list[Pair]) -> Iterator[Diagnostic]:
 def _growth(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     """Bitmaps that a format stores when it is inactivated make its file grow, which a migrating bitmap forbids."""
     source = situation.source
-    above = growing_parent(source.graph, source.state.version, one.source.name, situation.migrating)
+    above = growing_parent(source.graph, source.state.conduct, one.source.name, situation.migrating)
     if above is not None:
         leave = fragment.leave(situation.policy, situation.source.graph, one.decisions)
         names = {"node": one.source.name, "parent": above.name, "bitmap": one.where.bitmap}
@@ -142,10 +143,23 @@ def _growth(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
 def _held(situation: Situation) -> Iterator[Diagnostic]:
     """What stays behind must not be in use when its image stores it; where a node's bitmaps migrate, BM532 says it."""
     source = situation.source
-    for node, bitmap in held_when_stored(source.graph, source.state.version, situation.migrating):
+    for node, bitmap in held_when_stored(source.graph, source.state.conduct, situation.migrating):
         if node.name not in situation.pairs_of:
             where = Where(side="source", node=node.name, bitmap=bitmap.name)
             yield codes.BUSY_WHEN_STORED.at(where, bitmap=bitmap.name, node=node.name)
+
+
+def _not_stored(situation: Situation) -> Iterator[Diagnostic]:
+    """What stays behind and is in no image yet must be on a node that can store it."""
+    source = situation.source
+    for node, bitmap in unstorable(source.graph, source.state.conduct, situation.migrating):
+        where = Where(side="source", node=node.name, bitmap=bitmap.name)
+        yield codes.READ_ONLY_WHEN_STORED.at(where, bitmap=bitmap.name, node=node.name)
+    for name, decisions in sorted(situation.decisions_of.items()):
+        node = source.graph.nodes[name]
+        stays = name not in situation.pairs_of and any(one.resolved.bitmap.persistent for one in decisions)
+        if stays and node.driver == "qcow2" and node.read_only is None:
+            yield incomplete("source", node, "ro")
 
 
 def _names(situation: Situation, one: Pair) -> Iterator[Diagnostic]:

@@ -15,11 +15,11 @@ from bitmapmig.behaviour import (
     FILTERS,
     JOBS,
     PREALLOCATE_BELOW_FORMAT,
-    Version,
     downward_fails,
 )
 from bitmapmig.diagnostics import Diagnostic, Where
-from bitmapmig.fate.process import blockers, not_waiting, source_unable, uuids_fail, versioned
+from bitmapmig.fate import Qemu, foretell
+from bitmapmig.fate.process import blockers, not_waiting, source_unable, uuids_fail, versioned, virtio_disks
 from bitmapmig.fate.storage import bare_beside_others
 from bitmapmig.fate.switch_over import obstacles, preallocates_for_a_format
 from bitmapmig.graph import Export, Job, Node
@@ -32,15 +32,26 @@ if TYPE_CHECKING:
 
 
 def check(situation: Situation) -> Iterator[Diagnostic]:
-    """Findings about the two processes (BM511 to BM525, BM561, BM562, BM564, BM602)."""
+    """Findings about the two processes (BM511 to BM528, BM561, BM562, BM564, BM602)."""
     yield from _source_able(situation.source)
     if not situation.provisional:
         yield from _destination_waiting(situation.destination)
     yield from _same_process(situation)
     yield from _versions(situation)
+    yield from _guest_devices(situation)
     yield from _features(situation)
     yield from _in_force(situation)
     yield from _switch_over(situation)
+    yield from _model(situation)
+
+
+def without_bitmaps(situation: Situation) -> Iterator[Diagnostic]:
+    """BM528 where nothing is to migrate but the VM: no bitmap can be lost, so it is no refusal."""
+    source, destination = (Qemu.of(end.graph, end.state, dirty_bitmaps=False) for end in situation.ends)
+    told = foretell(source, destination, provisional=situation.provisional)
+    if told.migration in ("fails", "destination-dies") and told.code is not None:
+        where = Where(side="source")
+        yield codes.MIGRATION_FORETOLD_TO_FAIL.at(where, reason=told.reason, explained_by=told.code)
 
 
 def _source_able(source: End) -> Iterator[Diagnostic]:
@@ -88,6 +99,17 @@ def _versions(situation: Situation) -> Iterator[Diagnostic]:
         yield codes.VERSION_DOWNWARD.at(where, **versions, machine=machines[0])
 
 
+def _guest_devices(situation: Situation) -> Iterator[Diagnostic]:
+    """A destination that lacks devices, also one of its like: what is planned for it would not be for the other."""
+    here, there = (virtio_disks(end.graph) for end in situation.ends)
+    if len(here) > len(there):
+        gone = here - there
+        lacking = sorted({one.guest_device or one.qdev for one in situation.source.graph.backends if one.qdev in gone})
+        yield codes.GUEST_DEVICES_MISSING.at(
+            Where(side="destination"), source=len(here), destination=len(there), lacking=lacking
+        )
+
+
 def _features(situation: Situation) -> Iterator[Diagnostic]:
     if not situation.pairs:
         return  # nothing is sent, so nothing is needed
@@ -112,9 +134,9 @@ def _in_force(situation: Situation) -> Iterator[Diagnostic]:
 
 
 def _switch_over(situation: Situation) -> Iterator[Diagnostic]:
-    graph, version = situation.source.graph, situation.source.state.version
+    graph, state = situation.source.graph, situation.source.state
     where = Where(side="source")
-    for obstacle in obstacles(graph, version):
+    for obstacle in obstacles(graph, state.conduct):
         match obstacle.cause:
             case Job(id=name, type=kind):
                 yield codes.JOB_STOPS_SWITCH_OVER.at(where, type=kind, job=name)
@@ -133,20 +155,38 @@ def _switch_over(situation: Situation) -> Iterator[Diagnostic]:
             yield codes.MIRROR_PIVOT_LOSES.at(where, job=job.id, bitmaps=lost)
 
 
+def _model(situation: Situation) -> Iterator[Diagnostic]:
+    """What a profile says of an end that the model has no place for."""
+    for end in situation.ends:
+        if end.differing:
+            said = [
+                f"{one.name!r} ({one.question!r}): assumed {one.assumed!r}, answered {one.answer!r}"
+                for one in end.differing
+            ]
+            yield codes.MODEL_DOES_NOT_FIT.at(
+                Where(side=end.side),
+                side=end.side,
+                qemu=end.state.program,
+                differences="; ".join(said),
+                experiments=[one.name for one in end.differing],
+            )
+
+
 def assumptions(situation: Situation) -> tuple[str, ...]:
-    """The behaviours that were taken from the table by version, because no query shows them; sorted."""
-    graph = situation.source.graph
+    """The behaviours that were taken from the table by version, because no query and no profile shows them; sorted."""
+    graph, here, there = situation.source.graph, situation.source.state, situation.destination.state
     used = {JOBS[job.type].name for job in graph.jobs if job.active and job.type in JOBS}
     used |= {FILTERS[node.driver].name for node in graph.nodes.values() if node.driver in FILTERS}
     if any(preallocates_for_a_format(graph, node) for node in graph.nodes.values()):
         used.add(PREALLOCATE_BELOW_FORMAT.name)
     if any(node.driver in BLOCKING_FORMATS for node in graph.nodes.values()):
         used.add(BLOCKERS_UNTOLD.name)
-    if any(
+    used -= here.measured.keys()
+    bare = any(
         one.persistent and bare_beside_others(situation.destination.graph, one.destination) for one in situation.pairs
-    ):
+    )
+    if bare and BARE_NODES_PASSED_OVER.name not in there.measured:
         used.add(BARE_NODES_PASSED_OVER.name)
-    versions: tuple[Version, Version] = (situation.source.state.version, situation.destination.state.version)
-    if versions[0][:2] > versions[1][:2]:
+    if here.version[:2] > there.version[:2]:
         used.add("migration-to-an-older-version")
     return tuple(sorted(used))

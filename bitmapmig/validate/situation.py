@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from bitmapmig.graph import BlockGraph, Node
     from bitmapmig.pair import Pair
     from bitmapmig.policy import Decision, Policy
+    from bitmapmig.profile import Answer
     from bitmapmig.resolve import Located, NameKind, Resolved
     from bitmapmig.state import State
 
 
 @dataclass(frozen=True)
 class End:
-    """One QEMU: its graph and its state."""
+    """One QEMU: its graph and its state; `differing` is what a profile says of it that the model does not allow for."""
 
     side: Side
     graph: BlockGraph
     state: State
+    differing: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True)

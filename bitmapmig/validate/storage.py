@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check(situation: Situation) -> Iterator[Diagnostic]:
-    """Findings about images (BM205, BM416, BM542 to BM549, BM565)."""
+    """Findings about images (BM205, BM416, BM542 to BM549, BM556, BM565)."""
     yield from _disks(situation)
     for node, counterpart in sorted(situation.counterparts.items()):
         here = situation.source.graph.nodes[node]
@@ -68,7 +68,7 @@ def by_storage(situation: Situation, decision: Decision) -> bool:
         decision.action == "leave-behind"
         and counterpart is not None
         and situation.sharing(node.name) == "shared"
-        and in_the_image(situation.source.graph, situation.source.state.version, node, bitmap)
+        and in_the_image(situation.source.graph, situation.source.state.conduct, node, bitmap)
     )
 
 
@@ -139,24 +139,45 @@ def _arrival(situation: Situation, one: Pair, *, may_be_shared: bool) -> Iterato
         where = Where(side="destination", node=there.name, bitmap=one.name)
         holds = "holds a clean stored bitmap"
         yield codes.BITMAP_STORED_THERE.at(where, destination=there.name, name=one.name, holds=holds)
-    if may_be_shared:
+    unusable = tuple(_superseded(situation, one))
+    yield from unusable
+    # what goes wrong in both cases does not depend on the storage
+    if may_be_shared and (situation.sharing(one.source.name) == "shared" or not unusable):
         yield from _arrival_on_shared(situation, one)
+
+
+def _superseded(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
+    """A stored copy that is in use is replaced only by a persistent bitmap of its name; else it stays, unusable.
+
+    On storage that is not shared too: an image that was copied while a QEMU had it open holds such copies.
+    """
+    there, node, own = one.destination, one.source, one.bitmap.name
+    arriving = {other.name for other in situation.pairs if other.destination == there and other.persistent}
+    if situation.sharing(node.name) == "shared":
+        # a copy of another name is the source's too, which stores it anew unless it migrates itself
+        if own not in arriving and _unusable(there, own):
+            change = f"renames it to {one.name!r}" if one.name != own else "makes it transient"
+            facts: dict[str, Any] = {"bitmap": own, "node": node.name}
+            yield codes.STORED_COPY_ORPHANED.at(one.where, **facts, change=change, fragments=_leave(situation, one))
+        return
+    for name in dict.fromkeys((own, one.name)):
+        if name not in arriving and _unusable(there, name):
+            what = "what arrives as that is transient" if name == one.name else f"{name!r} arrives as {one.name!r}"
+            where = Where(side="destination", node=there.name, bitmap=name)
+            leave = _leave(situation, one)
+            yield codes.STORED_COPY_UNUSABLE.at(where, destination=there.name, name=name, what=what, fragments=leave)
+
+
+def _unusable(there: Node, name: str) -> bool:
+    """Whether the image holds a copy of that name that is in use, and not by this QEMU itself."""
+    copy, loaded = there.stored_bitmap(name), there.bitmap(name)
+    return copy is not None and copy.in_use and (loaded is None or loaded.inconsistent)
 
 
 def _arrival_on_shared(situation: Situation, one: Pair) -> Iterator[Diagnostic]:
     there, node = one.destination, one.source
     sharing = situation.sharing(node.name)
-    own = there.stored_bitmap(one.bitmap.name)
     renamed = one.name != one.bitmap.name
-    if own is not None and own.in_use and (renamed or not one.persistent):
-        change = f"renames it to {one.name!r}" if renamed else "makes it transient"
-        facts: dict[str, Any] = {"bitmap": one.bitmap.name, "node": node.name}
-        if sharing == "shared":
-            leave = _leave(situation, one)
-            yield codes.STORED_COPY_ORPHANED.at(one.where, **facts, change=change, fragments=leave)
-        else:
-            harm = f"the policy {change}, which on shared storage leaves an inconsistent copy behind"
-            yield _unless_separate(situation, one, harm)
     other = node.bitmap(one.name)
     if renamed and other is not None and other.persistent and not _migrates(situation, node, other.name):
         # the source stores what the map leaves out; the name is taken when the destination loads the image
@@ -224,7 +245,12 @@ def _left_over(situation: Situation) -> Iterator[Diagnostic]:
     for one in situation.pairs:
         answered[one.destination.name].add(one.name)
     for node, counterpart in situation.counterparts.items():
-        answered[counterpart.name].update(bitmap.name for bitmap in situation.source.graph.nodes[node].bitmaps)
+        # what is left behind is answered for by BM544, but for a copy that is in use in an image of its own
+        separate = situation.sharing(node) == "separate"
+        own = (one.resolved.bitmap.name for one in situation.decisions_of[node] if one.action == "leave-behind")
+        unusable = {name for name in own if separate and _unusable(counterpart, name)}
+        names = {bitmap.name for bitmap in situation.source.graph.nodes[node].bitmaps}
+        answered[counterpart.name].update(names - unusable)
     for there in situation.destination.graph.nodes.values():
         left = sorted(
             stored.name

@@ -113,8 +113,9 @@ class Causes:
         """What QEMU would do with what is set now, by node and bitmap of the source."""
         if self._source is None or self._destination is None:
             return {}
-        ready = replace(self._source.state, run_state="running", migration=MigrationInfo())
-        waiting = replace(self._destination.state, run_state="inmigrate", migration=MigrationInfo())
+        here, there = self._plan.source.measured, self._plan.destination.measured
+        ready = replace(self._source.state, run_state="running", migration=MigrationInfo(), measured=here)
+        waiting = replace(self._destination.state, run_state="inmigrate", migration=MigrationInfo(), measured=there)
         arrived = {(one.destination_node, one.destination_bitmap) for one in self._plan.bitmaps}
         emptied = _without(self._destination.graph, arrived)
         told = foretell(Qemu.of(self._source.graph, ready), Qemu.of(emptied, waiting))

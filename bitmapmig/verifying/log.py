@@ -98,6 +98,8 @@ _MESSAGES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     _message("switch-over-fails", "Error in migration completion.*"),
     _message("switch-over-fails", "Block inactivate failed during switchover"),
     _message("not-for-this-vm", "MIG_CMD 0x[0-9a-f]+ unknown.*"),
+    _message("not-for-this-vm", "Unknown savevm section or instance .*"),
+    _message("not-for-this-vm", "load of migration failed: Invalid argument: Unknown section or instance .*"),
     _message("not-for-this-vm", "UUID received is .*"),
     _message("not-for-this-vm", "Machine type received is .*"),
     _message("stream-ended", "Unable to read node alias string"),
@@ -109,6 +111,7 @@ _MESSAGES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 #: A message holds one of these words; others need no pattern tried on them.
 _WORDS = re.compile(
     r"[Bb]itmap|alias|[Dd]evice|serialization_chunk|MIG_CMD|received|footer|Channel|inactivate|completion|load of"
+    r"|savevm section"
 )
 
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bitmapmig import codes, graph, recorded, state
 from bitmapmig.allowlist import READING, Message, digest, reads_digest
-from bitmapmig.captures import printable
+from bitmapmig.captures import LOOK, printable
 from bitmapmig.collect import collect, collect_on
 from bitmapmig.diagnostics import CannotRunError, Diagnostic, Side, Where
 from bitmapmig.endpoint import parse
@@ -154,7 +154,7 @@ async def _look(plan: Plan, side: Side, endpoint: Endpoint, seconds: float) -> t
             capture = await collect(endpoint)
             return replace(_seen(plan, side, capture), no_digest="a stored capture holds none"), capture.process
         async with connected(endpoint, (*READING, reads_digest, _WRITTEN.message), timeout=seconds) as monitor:
-            capture = await collect_on(endpoint, monitor)
+            capture = await collect_on(endpoint, monitor, LOOK)
             seen = _seen(plan, side, capture)
             digests, refused = await _digests(monitor, _places(plan, side, seen))
             untouched = await _untouched(monitor, capture)

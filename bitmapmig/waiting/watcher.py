@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 from bitmapmig import codes, recorded
 from bitmapmig.allowlist import digest
 from bitmapmig.applying.staleness import Seen
-from bitmapmig.captures import QUERIES
 from bitmapmig.changes import changes
 from bitmapmig.control import CommandRefusedError, Control, InForce, UnconfirmedError
 from bitmapmig.diagnostics import CannotRunError, Diagnostic, Where
@@ -39,10 +38,6 @@ _LOCK_PERIOD = 2.0
 #: Seconds that the destination has to end after the source has.
 _SETTLING = 10.0
 
-#: What a look asks: a capture without what is large and what only a plan needs.
-_LOOK = tuple(
-    query for query in QUERIES if query.execute not in ("query-qmp-schema", "query-chardev", "query-cpus-fast")
-)
 _OVER = frozenset(("completed", "failed", "cancelled"))
 #: When the source's guest is stopped for the switch-over, and its bitmaps are as they cross.
 _STOPPED = frozenset(("pre-switchover", "device", "completed"))
@@ -130,7 +125,7 @@ class Watch:
     async def _source_over(self, control: Control) -> bool:
         """Look at the source; whether its migration has ended, or the source itself has."""
         try:
-            capture = await control.capture(_LOOK)
+            capture = await control.capture()
             info = capture.returned("query-migrate", _INFO) or {}
             seen = Seen.of("source", self.plan.source, capture, self.plan.temporaries)
         except CannotRunError as error:
@@ -163,7 +158,7 @@ class Watch:
             for place in self._places:
                 answer = await control.send(digest(*place))
                 taken[place] = BlockDirtyBitmapSha256.model_validate(answer).sha256
-            after = (await control.capture(_LOOK)).returned("query-migrate", _INFO) or {}
+            after = (await control.capture()).returned("query-migrate", _INFO) or {}
         except (CannotRunError, CommandRefusedError, UnconfirmedError, ValidationError):
             return
         if after.get("status") not in _STOPPED:
@@ -179,7 +174,7 @@ class Watch:
     async def _destination_over(self, control: Control) -> bool:
         """Look at the destination; whether the migration has ended there, or it does not answer any more."""
         try:
-            capture = await control.capture(_LOOK)
+            capture = await control.capture()
             info = capture.returned("query-migrate", _INFO) or {}
             seen = Seen.of("destination", self.plan.destination, capture)
         except CannotRunError as error:

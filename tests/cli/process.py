@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 COMMANDS = (
-    *("capture", "preview", "plan", "apply", "verify", "finish"),
+    *("capture", "preview", "plan", "apply", "verify", "finish", "rehearse", "selftest"),
     *("check", "simulate", "explain", "schema", "completion"),
 )
 PROGRAM = (sys.executable, "-m", "bitmapmig")

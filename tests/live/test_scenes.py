@@ -37,6 +37,7 @@ WITHOUT_HARM = {
     "BM516": "each QEMU that was measured tells its machine type",
     "BM520": "each QEMU that was measured has the capability",
     "BM521": "each QEMU that was measured has the map",
+    "BM526": "each QEMU that was measured does what is taken for granted",
     "BM551": "a name that is too long never gets into a QEMU",
     "BM601": "each QEMU that was measured takes what is emitted",
     "BM602": "each QEMU that was measured tells its schema",

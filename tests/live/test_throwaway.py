@@ -11,12 +11,13 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
 from bitmapmig.collect import collect
 from bitmapmig.diagnostics import CannotRunError
-from bitmapmig.graph import Backend, Bitmap, BlockGraph, Edge, Export, Node, StoredBitmap
+from bitmapmig.graph import Backend, Bitmap, BlockGraph, Edge, Export, Job, Node, StoredBitmap
 from bitmapmig.qapi import BitmapName, DeviceName, NodeName
 from bitmapmig.throwaway import (
     Binary,
@@ -196,25 +197,30 @@ def test_event_is_taken_once(qemu: Binary) -> None:
     on(qemu, act, machine="pc")
 
 
+async def migrate(source: Throwaway, destination: Throwaway) -> list[str]:
+    """Migrate over a socket in their folder; the status on each side in the end."""
+    events = {"capabilities": [{"capability": "events", "state": True}]}
+    for end in (source, destination):
+        await end.execute("migrate-set-capabilities", events)
+    await destination.execute("migrate-incoming", {"uri": "unix:migrate.sock"})
+    await source.execute("migrate", {"uri": "unix:migrate.sock"})
+    answers = []
+    for end in (source, destination):
+        await end.event("MIGRATION", status="completed")
+        answers.append((await end.execute("query-migrate"))["status"])
+    return answers
+
+
 def test_two_in_one_folder(qemu: Binary) -> None:
     """A source and a waiting destination share a folder, and the source migrates to the destination in it."""
 
-    async def migrated() -> tuple[str, str]:
+    async def migrated() -> list[str]:
         with private_folder() as folder:
             ends = running(qemu, folder=folder), running(qemu, folder=folder, name="destination", incoming=True)
             async with ends[0] as source, ends[1] as destination:
-                events = {"capabilities": [{"capability": "events", "state": True}]}
-                for end in (source, destination):
-                    await end.execute("migrate-set-capabilities", events)
-                await destination.execute("migrate-incoming", {"uri": "unix:migrate.sock"})
-                await source.execute("migrate", {"uri": "unix:migrate.sock"})
-                answers = []
-                for end in (source, destination):
-                    await end.event("MIGRATION", status="completed")
-                    answers.append((await end.execute("query-migrate"))["status"])
-                return answers[0], answers[1]
+                return await migrate(source, destination)
 
-    assert asyncio.run(migrated()) == ("completed", "completed")
+    assert asyncio.run(migrated()) == ["completed", "completed"]
 
 
 _CHILD = """
@@ -297,6 +303,23 @@ def test_starter_that_becomes_it(qemu: Binary, tmp_path: Path) -> None:
     assert on(found, act)["status"] == "prelaunch"
 
 
+def test_own_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no QEMU is named it is the first of the usual names that is one; without any, that is said (BM121)."""
+    real = binaries()[0]
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
+    names = [str(tmp_path / name) for name in ("none", "qemu-system-fake", "real")]
+    monkeypatch.setattr(binary_module, "DEFAULTS", tuple(names))
+    script(tmp_path, "echo hello")
+    (tmp_path / "real").symlink_to(real.path)
+    assert (Binary.default().path, Binary.default().told) == (tmp_path / "real", real.version)
+    monkeypatch.setattr(binary_module, "DEFAULTS", tuple(names[:2]))
+    with pytest.raises(CannotRunError) as raised:
+        Binary.default()
+    (found,) = raised.value.diagnostics
+    assert found.code == "BM121"
+    assert "--qemu" in found.remedy
+
+
 def test_words_of_a_command_line(qemu: Binary) -> None:
     """Nothing but a plain word can be a machine or a name on the command line."""
     for words in ({"machine": "none,accel=x"}, {"name": "a/../b"}):
@@ -304,19 +327,81 @@ def test_words_of_a_command_line(qemu: Binary) -> None:
             on(qemu, lambda found: found.execute("query-status"), **words)
 
 
+def test_uuid(qemu: Binary) -> None:
+    """A VM has the UUID that it is to have; what is none does not get onto the command line."""
+    number = UUID("7b1c5f64-8a0e-4a7e-9c3e-0123456789ab")
+    assert on(qemu, lambda found: found.execute("query-uuid"), uuid=number) == {"UUID": str(number)}
+    with pytest.raises(AttributeError):
+        on(qemu, lambda found: found.execute("query-uuid"), uuid="7b1c5f64,x=y")
+
+
+MACHINES = {
+    None: ("none", "pc"),
+    "none": ("none", "pc"),
+    "microvm": ("none", "pc"),
+    "pc-i440fx-7.2": ("pc-i440fx-7.2", "pc-i440fx-7.2"),
+    "pc-q35-07.2": ("pc-i440fx-7.2", "pc-i440fx-7.2"),
+    "pc-q35-10.0": ("pc-i440fx-10.0", "pc-i440fx-10.0"),
+    "pc-q35-7.2,accel=x": ("none", "pc"),
+    "pc-q35-7.2\n": ("none", "pc"),
+    "pc-q35-rhel9.4.0": ("none", "pc"),
+    "pc-q35-\u0667.2": ("none", "pc"),
+}
+
+
+@pytest.mark.parametrize("machine_type", MACHINES)
+def test_machine_of_a_version(machine_type: str | None) -> None:
+    """A versioned machine of x86 is that of the throw-away, made of two numbers; any other leaves it as it is."""
+    graph = BlockGraph([null("disk0")])
+    guests = BlockGraph([null("disk0")], backends=[Backend(None, "scsi0", NodeName("disk0"))])
+    found = machine_for(graph, machine_type), machine_for(guests, machine_type)
+    assert found == MACHINES[machine_type]
+
+
+def machine_of(source: Binary, destination: Binary) -> str:
+    """A machine that both have, of the older one's version."""
+    major, minor = min(source.release, destination.release)
+    return f"pc-q35-{major}.{minor}"
+
+
+@pytest.mark.parametrize("older", binaries(), ids=lambda binary: binary.version)
+def test_between_versions(qemu: Binary, older: Any) -> None:
+    """With one versioned machine each QEMU migrates to each, guest devices and all, whatever their order on each."""
+    destination = Binary.of(older.path)
+    names = ["disk0", "disk1", "disk2", "disk3"]
+    qdevs = [f"/machine/peripheral/v{n}/virtio-backend" for n in (0, 1)] + ["s0", "s1"]
+    backends = [Backend(None, qdev, NodeName(name)) for qdev, name in zip(qdevs, names, strict=True)]
+    nodes = [null(name) for name in names]
+    sides = BlockGraph(nodes, backends=backends), BlockGraph(nodes, backends=backends[::-1])
+
+    async def migrated() -> list[str]:
+        machine = machine_for(sides[0], machine_of(qemu, destination))
+        with private_folder() as folder:
+            ends = (
+                running(qemu, folder=folder, machine=machine),
+                running(destination, folder=folder, name="destination", incoming=True, machine=machine),
+            )
+            async with ends[0] as one, ends[1] as other:
+                await build(one, sides[0])
+                await build(other, sides[1])
+                return await migrate(one, other)
+
+    assert asyncio.run(migrated()) == ["completed", "completed"]
+
+
 # names
 
 
 def test_hostile_names_go_as_json(qemu: Binary, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of bitmaps with quotes, commas, line ends, or 1023 bytes long are there, and in no line for a human."""
-    lines: list[str] = []
-    kept = process.Throwaway.execute_all
+    sent: list[str] = []
+    kept = process.Throwaway.answers
 
     async def spy(found: Throwaway, messages: Any) -> Any:
-        lines.extend(one.arguments["command-line"] for one in messages if one.execute == "human-monitor-command")
+        sent.extend(one.execute for one in messages)
         return await kept(found, messages)
 
-    monkeypatch.setattr(process.Throwaway, "execute_all", spy)
+    monkeypatch.setattr(process.Throwaway, "answers", spy)
     names = (*HOSTILE, "x" * 1023)
     (file, disk), edge = image("disk0", *(bitmap(name, persistent=name != "x" * 1023) for name in names))
     graph = BlockGraph([file, disk], [edge], listing={file.name: [], disk.name: [BitmapName(name) for name in names]})
@@ -324,8 +409,8 @@ def test_hostile_names_go_as_json(qemu: Binary, monkeypatch: pytest.MonkeyPatch)
     shown = built(qemu, graph, bits).graph
     assert {one.name: one.count for one in shown.nodes[disk.name].bitmaps} == dict.fromkeys(names, 131072)
     assert list(shown.listing[disk.name]) == list(names)
-    assert lines  # bits are set by such lines
-    assert [line for line in lines if any(name in line for name in names)] == []
+    assert "human-monitor-command" not in sent
+    assert sent
 
 
 @pytest.mark.parametrize("name", ["drive0,file=/etc/passwd", "a b", 'x"', "drive0\nquit", "1drive", ""])
@@ -512,6 +597,18 @@ def test_filled_layers_hide_nothing(qemu: Binary) -> None:
 
     # the stream down to `middle` has nothing to do, each other one copies one layer
     assert on(qemu, act) == [1, 1, 2, 3]
+
+
+def test_concluded_jobs(qemu: Binary) -> None:
+    """Jobs that have concluded, and hold no node any more, are there again with their ids."""
+    # those of 5.2 hold their nodes until they are dismissed
+    kinds = ("create",) if qemu.release < (6, 0) else ("backup", "mirror", "create")
+    jobs = [Job(f"{kind}-0", kind, "concluded", (), ()) for kind in kinds]
+    found = built(qemu, BlockGraph([null("disk0")], jobs=jobs)).graph
+    assert sorted((one.id, one.type, one.status, one.nodes) for one in found.jobs) == sorted(
+        (one.id, one.type, one.status, one.nodes) for one in jobs
+    )
+    assert set(found.nodes) == {"disk0"}
 
 
 NOT_BUILT = {

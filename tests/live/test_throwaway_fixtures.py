@@ -66,6 +66,9 @@ SOURCE_GAPS = {
     "chain-named-overlays-collapsed": Gap(_any, _OVERLAY, ["listing"]),
     "chain-named-overlays-without-place": Gap(_any, _OVERLAY, ["listing"]),
     "chain-persistent-untransformed": Gap(_any, _OVERLAY, ["listing"]),
+    "read-only-when-stored": Gap(
+        lambda release: release >= (11, 0), "no persistent bitmap is added to a read-only node", ["read-only"]
+    ),
     "stream-running-old": Gap(_new, "a stream puts a filter in", ["backends", "edges", "jobs", "listing", "nodes"]),
 }
 DESTINATION_GAPS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.live.migration import entry, set_capability, set_mapping
@@ -243,3 +245,30 @@ def own_bitmap_beside_stale_mapping(stage: Stage) -> None:
     destination.qmp("block-dirty-bitmap-add", node="disk1", name="own")
     set_mapping(destination, [])
     stage.bitmap("disk0")
+
+
+def device_unknown(stage: Stage) -> None:
+    """The destination exits at the state of the device that it lacks; the source may say `completed`."""
+    outcome = stage.ignored()
+    assert (outcome.destination, outcome.exit) == (None, 1)
+    assert re.search(r"Unknown (savevm )?section or instance '.+/virtio-blk'", outcome.destination_log)
+
+
+def _disks(stage: Stage, *, source: int, destination: int) -> None:
+    """A machine with so many virtio disks on either side, whose first has a bitmap; the nodes are all on both."""
+    for number, start in ((source, stage.start_source), (destination, stage.start_destination)):
+        plugged = [("-device", f"virtio-blk-pci,drive=disk{index},id=virtio-disk{index}") for index in range(number)]
+        start(*null("disk0"), *null("disk1"), *(word for words in plugged for word in words), "-m", "32", machine="q35")
+    stage.bitmap("disk0", qdev="/machine/peripheral/virtio-disk0/virtio-backend")
+
+
+@scene("BM527", harm=device_unknown)
+def guest_device_missing(stage: Stage) -> None:
+    """The destination has all disks of the source, and one of them without its virtio-blk device."""
+    _disks(stage, source=2, destination=1)
+
+
+@scene(record="11.1")
+def guest_device_more(stage: Stage) -> None:
+    """The destination has a virtio-blk device more than the source: what is not sent is not missed."""
+    _disks(stage, source=1, destination=2)

@@ -88,14 +88,40 @@ def shared_storage_rename(stage: Stage) -> None:
 
 
 @scene(
-    "BM546",
+    "BM556",
     policy={"map": [{"source": B0, "destination": {"node-name": "disk0", "bitmap": "new"}}]},
     harm=copy_inconsistent,
     record="11.1",
 )
 def storage_unsaid_rename(stage: Stage) -> None:
-    """The same rename, and the policy does not say what the storage is: on separate storage it would be right."""
+    """The same rename, and the policy does not say what the storage is: the copy in the image is in use in any case."""
     _shared(stage)
+
+
+def copy_stays_unusable(stage: Stage) -> None:
+    """The transient bitmap arrives; the copy of its name stays in the image as it is, of no use to anybody."""
+    outcome = stage.ignored()
+    assert (outcome.source, outcome.destination) == ("completed", "completed")
+    _activate(stage)
+    assert not stage.destination.bitmaps()["disk0", "b0"].persistent
+    assert stage.destination.quit() == 0
+    assert stored(stage.destination, "destination.qcow2")["b0"] == IN_USE
+    stage.destination.binary.image("bitmap", "--remove", "destination.qcow2", "b0", folder=stage.folder)  # the remedy
+    assert stored(stage.destination, "destination.qcow2") == {}
+
+
+@scene("BM556", policy={"storage": "separate"}, harm=copy_stays_unusable, record="7.2")
+def copy_of_a_live_image(stage: Stage) -> None:
+    """A transient bitmap is to go to an image that was copied while a QEMU had it open, with one of that name."""
+    stage.image("destination.qcow2")
+    earlier = stage.start_destination(*disk("disk0", "destination.qcow2"), incoming=False)
+    earlier.qmp("block-dirty-bitmap-add", node="disk0", name="b0", persistent=True)
+    assert earlier.quit() == 0
+    stage.start_destination(*disk("disk0", "destination.qcow2"), incoming=False).kill()
+    stage.start_source(*disk("disk0", stage.image("source.qcow2")))
+    stage.start_destination(*disk("disk0", "destination.qcow2"))
+    stage.bitmap("disk0")
+    assert stored(stage.destination, "destination.qcow2")["b0"] == IN_USE
 
 
 def own_copy_inconsistent(stage: Stage) -> None:
@@ -171,13 +197,13 @@ def _copied(stage: Stage, *names: str) -> None:
     assert stored(stage.destination, "destination.qcow2")["b0"] == CLEAN
 
 
-def _disk_lost(stage: Stage, outcome: Outcome) -> None:
+def _disk_lost(stage: Stage, outcome: Outcome, name: str = "b0") -> None:
     assert (outcome.source, outcome.destination) == ("completed", "completed")
     if stage.destination.binary.release >= (10, 0):
-        with pytest.raises(QmpError, match="Bitmap already exists: b0"):
+        with pytest.raises(QmpError, match=f"Bitmap already exists: {name}"):
             stage.destination.qmp("cont")
         return
-    assert "Could not reopen qcow2 layer: Bitmap already exists: b0" in outcome.destination_log
+    assert f"Could not reopen qcow2 layer: Bitmap already exists: {name}" in outcome.destination_log
     stage.destination.qmp("cont")
     assert stage.destination.qmp("query-status")["status"] == "running"
     with pytest.raises(QmpError, match="Block device disk0 is ejected"):
@@ -223,6 +249,28 @@ def rename_hits_stored_copy(stage: Stage) -> None:
     stage.start_source(*disk("disk0", "source.qcow2"))
     stage.start_destination(*disk("disk0", "destination.qcow2"))
     stage.bitmap("disk0", "b1")
+
+
+def disk_lost_by_the_one_that_stays(stage: Stage) -> None:
+    """The source stores the bitmap that stays behind in the image, clean, and the one that arrives has its name."""
+    _disk_lost(stage, stage.ignored([entry("disk0", "disk0", {"b0": "b1"})]), "b1")
+
+
+@scene(
+    "BM546",
+    policy={"map": [{"source": B0, "destination": {**B0, "bitmap": "b1"}}], "deny": [{"bitmap": "b1"}]},
+    harm=disk_lost_by_the_one_that_stays,
+    record="11.1",
+)
+def storage_unsaid_rename_onto_another(stage: Stage) -> None:
+    """A new bitmap takes the name of one that stays in the image; the policy does not say whether that is shared."""
+    stage.image("shared.qcow2")
+    first = stage.start_source(*disk("disk0", "shared.qcow2"))
+    stage.bitmap("disk0", "b1", persistent=True)
+    assert first.quit() == 0
+    stage.start_source(*disk("disk0", "shared.qcow2"))
+    stage.start_destination(*disk("disk0", "shared.qcow2"))
+    stage.bitmap("disk0", persistent=True)
 
 
 def stale_copy_comes_up(stage: Stage) -> None:
@@ -336,3 +384,22 @@ def stored_copy_without_counterpart(stage: Stage) -> None:
     stage.binaries["source"].image("bitmap", "--add", "destination0.qcow2", "old", folder=stage.folder)
     stage.start_destination(*disk("disk0", "destination0.qcow2"), *disk("disk1", stage.image("destination1.qcow2")))
     stage.bitmap("disk1")
+
+
+def not_stored_on_read_only(stage: Stage) -> None:
+    """The read-only image cannot store the bitmap, so the switch-over fails and the migration with it."""
+    outcome = stage.ignored([entry("l1", "l1", {"b0": "b0"})])
+    assert (outcome.source, outcome.exit) == ("failed", 1)
+    assert "Lost persistent bitmaps during inactivation of node 'l0': No write access" in outcome.source_log
+    assert "bdrv_inactivate_all() failed" in outcome.source_log
+
+
+@scene("BM555", until=(10, 0), policy={"deny": [{"bitmap": "daily"}]}, harm=not_stored_on_read_only, record="10.0")
+def read_only_when_stored(stage: Stage) -> None:
+    """A persistent bitmap was added to a backing image, which is read-only, and is left behind."""
+    stage.image("base.qcow2")
+    stage.image("source.qcow2", backing="base.qcow2")
+    stage.start_source(*drive("drive0", "source.qcow2", "node-name=l1,backing.node-name=l0"))
+    stage.start_destination(*drive("drive0", stage.image("destination.qcow2"), "node-name=l1"))
+    stage.source.qmp("block-dirty-bitmap-add", node="l0", name="daily", persistent=True)
+    stage.bitmap("l1", through="drive0")
