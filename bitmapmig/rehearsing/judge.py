@@ -94,7 +94,7 @@ class Case:
 
     def held_clean(self, place: tuple[str, str]) -> bool:
         """Whether the image of a destination's node holds the bitmap in the end, and did not before."""
-        node = next((one for name, one in self.there.graph.nodes.items() if name == place[0]), None)
+        node = self.there.graph.nodes.get(NodeName(place[0]))
         if self.aftermath is None or (node is not None and node.stored_bitmap(place[1]) is not None):
             return False
         return place[1] in self.aftermath.stored.get(place[0], Held()).clean

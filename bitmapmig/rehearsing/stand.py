@@ -35,11 +35,10 @@ _VERSIONED = re.compile(r"pc-(?:i440fx|q35)-(\d{1,2})\.(\d{1,2})")
 
 @dataclass(frozen=True)
 class Stand:
-    """One side as it is to be: `mapping` is what is in force there before anything is set, None for none.
+    """One side as it is to be.
 
-    `measured` is what a profile said of QEMU `version` of `package` when the plan was made.
-
-    `waiting` is whether it waits for a migration.
+    `waiting` is whether it waits for a migration. `mapping` is what is in force there before anything is set, None for
+    none. `measured` is what a profile said of QEMU `version` of `package` when the plan was made.
     """
 
     side: Side
