@@ -30,7 +30,7 @@ _DECIDING = ("background-snapshot", "dirty-bitmaps", "validate-uuid")
 #: The refusals by which a plan document tells that a capability was on at the source.
 _TOLD_BY = {"BM523": "background-snapshot", "BM525": "validate-uuid"}
 
-_VERSIONED = re.compile(r"pc-(?:i440fx|q35)-(\d{1,2})\.(\d{1,2})")
+_VERSIONED = re.compile(r"pc-(?:i440fx|q35)-([0-9]{1,2})\.([0-9]{1,2})")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _VIRTIO = re.compile(r"/machine/peripheral/([^/]+)/virtio-backend")
 _NUMBERED = re.compile(r"/machine/peripheral-anon/device\[(\d{1,4})\](/virtio-backend)?")
-_VERSIONED = re.compile(r"pc-(?:i440fx|q35)-([0-9]{1,2})\.([0-9]{1,2})")
 _CONTROLLER = "bitmapmig-scsi"
 #: Places in a queue: the most. 10.0 takes a queue that no guest has touched for one of this size, whatever it is, and
 #: 11.1 refuses a migration of more places than there are.
@@ -34,15 +33,8 @@ _TARGETS = 256
 _SLOTS, _FUNCTIONS = range(3, 32), range(7, -1, -1)
 
 
-def machine_for(graph: BlockGraph, machine_type: str | None = None) -> str:
-    """The machine type that a throw-away QEMU needs for the guest devices of a graph.
-
-    Where `machine_type`, that of the VM, is a versioned one of x86, it is the `pc` of that version: only with one on
-    both sides can an older QEMU take a migration. Nothing of `machine_type` but two numbers goes into the answer.
-    """
-    versioned = _VERSIONED.fullmatch(machine_type or "")
-    if versioned is not None:
-        return f"pc-i440fx-{int(versioned[1])}.{int(versioned[2])}"
+def machine_for(graph: BlockGraph) -> str:
+    """The machine type that a throw-away QEMU needs for the guest devices of a graph."""
     return "pc" if any(one.qdev for one in graph.backends) else "none"
 
 
